@@ -1,0 +1,66 @@
+"""Why something was decided: a code and its numbers. Prose is made of it in ``views``."""
+
+import enum
+
+from memtide.model.base import Model
+
+__all__ = ["Reason", "ReasonCode"]
+
+
+class ReasonCode(enum.StrEnum):
+    """Every reason memtide can have. Views hold one sentence for each; a test keeps the two in step."""
+
+    # a guest gets memory
+    RELIEF = "relief"
+    """The guest starves: little usable memory left for its growth, or it swaps."""
+    RETURN = "return"
+    """The host is well above its reserve again; what was taken goes back."""
+    # a guest gives memory
+    HOST_SHORT = "host-short"
+    """Available memory is under the reserve; the guest holds resident memory it does not need."""
+    FOR_OTHERS = "for-others"
+    """Another guest starves and the host has nothing left to give."""
+    FOLLOW = "follow"
+    """Follow mode: the guest holds more than it wants."""
+    # a guest is left alone
+    AT_MAXIMUM = "at-maximum"
+    CONTENT = "content"
+    """Nothing to take that would help the host, nothing to give that would help the guest."""
+    DEAD_BAND = "dead-band"
+    """The change is too small to be worth moving memory."""
+    MOVING = "moving"
+    """The last change is still under way."""
+    COOLING = "cooling"
+    """The guest was relieved a moment ago; nothing is taken from it for a while."""
+    NO_ROOM = "no-room"
+    """The guest starves and the host is at its emergency line."""
+    NOTHING_RESIDENT = "nothing-resident"
+    """The host is short, but this guest holds no memory that is both resident and unused."""
+    # hands off
+    STATS_STALE = "stats-stale"
+    STATS_NONE = "stats-none"
+    STATS_CONTRADICT = "stats-contradict"
+    BOOT_GRACE = "boot-grace"
+    NOT_RUNNING = "not-running"
+    BUSY = "busy"
+    NO_BALLOON = "no-balloon"
+    STUCK = "stuck"
+    """The guest did not follow its last targets."""
+    EXEMPT = "exempt"
+    """The operator or the owner said: never."""
+    HELD = "held"
+    """An operator set this size by hand."""
+    ABSENT = "absent"
+    # statistics, KSM, operator
+    STATS_PERIOD_MISSING = "stats-period-missing"
+    KSM_HOST_SHORT = "ksm-host-short"
+    KSM_HOST_CALM = "ksm-host-calm"
+    OPERATOR = "operator"
+    RESTORE = "restore"
+
+
+class Reason(Model, frozen=True, kw_only=True):
+    """A reason with the numbers it was decided on, unit in each name (``available_bytes``, ``growth_bps``)."""
+
+    code: ReasonCode
+    numbers: dict[str, int | float | str] = {}

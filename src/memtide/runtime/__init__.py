@@ -1,0 +1,1 @@
+"""Settings, wiring, the loop, the daemon and its sockets."""

@@ -1,0 +1,1 @@
+"""From records to what people see. Pure; every face renders these and computes nothing itself."""
