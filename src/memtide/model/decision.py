@@ -70,4 +70,4 @@ class Decision(Model, frozen=True, kw_only=True):
     budget: Budget
     verdicts: tuple[Verdict, ...]
     actions: tuple[Action, ...] = ()
-    """In the order they must be sent: what frees memory first."""
+    """Starving guests first, then what frees memory, then what is handed back: each fits the room there is now."""

@@ -71,6 +71,8 @@ class Limits(Model, frozen=True, kw_only=True):
     boot_grace_s: float = 30.0
     """A guest just started is left alone for so long: its own boot is its peak."""
     manage_ksm: bool = True
+    stats_period_s: int | None = 1
+    """Set live on guests that have no stats period; ``None``: leave them as they are."""
     defaults: GuestLimits = GuestLimits()
     rules: tuple[GuestRule, ...] = ()
     holds: dict[str, Hold] = {}

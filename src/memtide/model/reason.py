@@ -44,6 +44,8 @@ class ReasonCode(enum.StrEnum):
     NOT_RUNNING = "not-running"
     BUSY = "busy"
     NO_BALLOON = "no-balloon"
+    PINNED = "pinned"
+    """A passed-through device, locked memory or huge pages: taking memory would give the host nothing."""
     STUCK = "stuck"
     """The guest did not follow its last targets."""
     EXEMPT = "exempt"

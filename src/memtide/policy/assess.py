@@ -1,0 +1,172 @@
+"""One guest in one tick: what it needs, what it holds, what may be taken from it, whether it starves."""
+
+from memtide.model.base import Model
+from memtide.model.decision import HostState
+from memtide.model.guest import Guest, StatsState
+from memtide.model.limits import GuestLimits, Limits
+from memtide.model.reason import ReasonCode
+from memtide.policy.constants import (
+    CUSHION_BYTES,
+    DEAD_BAND_BYTES,
+    DEAD_BAND_RATIO,
+    DEMAND_MARGIN,
+    FLOOR_OVER_KERNEL_BYTES,
+    LOOK_AHEAD_S,
+    QEMU_OVERHEAD_BYTES,
+    STARVING_SHARE,
+    SWAP_NOISE_BYTES,
+)
+from memtide.policy.cooperation import Course, follow
+from memtide.policy.demand import Estimate, estimate, stats_state
+from memtide.policy.eligibility import Standing, guest_limits, hands_off, spared
+from memtide.policy.host_state import worse
+
+__all__ = ["Case", "Track", "assess"]
+
+
+class Track(Model, frozen=True, kw_only=True):
+    """What the law remembers of one guest from tick to tick."""
+
+    estimate: Estimate
+    course: Course = Course()
+    since_s: float | None = None
+    """The guest's incarnation; a reboot starts a new track."""
+    cool_until_s: float = 0.0
+    taken_at_s: float = 0.0
+    period_asked_at_s: float = 0.0
+    seen_at_s: float = 0.0
+
+
+class Case(Model, frozen=True, kw_only=True):
+    """The law's view of one guest now. Sizes in bytes."""
+
+    guest: Guest
+    track: Track
+    limits: GuestLimits
+    stats: StatsState
+    hands_off: ReasonCode | None
+    spared: ReasonCode | None
+    floor_bytes: int
+    ceiling_bytes: int
+    keep_bytes: int
+    """Nothing below this is taken."""
+    slack_bytes: int
+    """Resident and not needed, what is already on its way back excluded; 0 when unknown."""
+    starving_line_bytes: int
+    starving: bool
+
+    @property
+    def uuid(self) -> str:
+        """Return the guest's identity."""
+        return self.guest.uuid
+
+    @property
+    def moving_bytes(self) -> int:
+        """Return what the guest still has to move to reach its target: negative while it shrinks."""
+        return self.track.course.remaining_bytes(self.guest.observed.current_bytes)
+
+    @property
+    def promised_bytes(self) -> int:
+        """Return the larger of what the guest has and what it is growing to."""
+        return self.guest.observed.current_bytes + max(0, self.moving_bytes)
+
+    @property
+    def bound_bytes(self) -> int:
+        """Return the smaller of what the guest has and what it is shrinking to."""
+        return self.guest.observed.current_bytes + min(0, self.moving_bytes)
+
+    @property
+    def dead_band_bytes(self) -> int:
+        """Return the change below which moving this guest's memory is not worth it."""
+        return max(DEAD_BAND_BYTES, int(DEAD_BAND_RATIO * self.guest.observed.maximum_bytes))
+
+    def keep_with(self, state: HostState) -> int:
+        """Return what the guest would keep if the host were in ``state``."""
+        return _keep(self.track.estimate, state, self.floor_bytes, self.guest.observed.maximum_bytes)
+
+    def slack_with(self, state: HostState) -> int:
+        """Return the slack if the host were in ``state``."""
+        return max(0, self.slack_bytes + self.keep_bytes - self.keep_with(state)) if self.spared is None else 0
+
+
+def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits, now_s: float) -> Case:
+    """Return the case of one guest, its track brought up to date."""
+    if before is not None and guest.since_s != before.since_s and guest.since_s is not None:
+        before = None
+    track = _update(before, guest, now_s)
+    mine = guest_limits(guest, limits)
+    stats = stats_state(guest, now_s, limits.period_s)
+    hold = limits.holds.get(guest.uuid)
+    standing = Standing(
+        guest=guest,
+        limits=mine,
+        stats=stats,
+        reports=track.estimate.reports,
+        age_s=None if guest.since_s is None else now_s - guest.since_s,
+        boot_grace_s=limits.boot_grace_s,
+        stuck=track.course.stuck(now_s),
+        held=hold is not None and now_s < hold.until_s,
+        cooling=now_s < track.cool_until_s,
+    )
+    off = hands_off(standing)
+    spare = off or spared(standing)
+    maximum_bytes = guest.observed.maximum_bytes
+    floor_bytes = _floor(track.estimate, mine, maximum_bytes)
+    keep_bytes = _keep(track.estimate, state, floor_bytes, maximum_bytes)
+    line_bytes = int(STARVING_SHARE * CUSHION_BYTES[worse(state)] + LOOK_AHEAD_S * track.estimate.growth_bps)
+    return Case(
+        guest=guest,
+        track=track,
+        limits=mine,
+        stats=stats,
+        hands_off=off,
+        spared=spare,
+        floor_bytes=floor_bytes,
+        ceiling_bytes=min(maximum_bytes, mine.ceiling_bytes or maximum_bytes),
+        keep_bytes=keep_bytes,
+        slack_bytes=0 if spare else max(0, _resident(guest, track.course) - keep_bytes),
+        starving_line_bytes=line_bytes,
+        starving=off is None and stats is StatsState.FRESH and _starving(track.estimate, line_bytes),
+    )
+
+
+def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
+    if before is None:
+        return Track(estimate=estimate(None, guest, now_s), since_s=guest.since_s, seen_at_s=now_s)
+    return Track(
+        estimate=estimate(before.estimate, guest, now_s),
+        course=follow(before.course, guest, now_s),
+        since_s=guest.since_s,
+        cool_until_s=before.cool_until_s,
+        taken_at_s=before.taken_at_s,
+        period_asked_at_s=before.period_asked_at_s,
+        seen_at_s=now_s,
+    )
+
+
+def _floor(found: Estimate, limits: GuestLimits, maximum_bytes: int) -> int:
+    beside_kernel_bytes = FLOOR_OVER_KERNEL_BYTES + (found.kernel_bytes or 0)
+    return min(maximum_bytes, max(limits.floor_for(maximum_bytes), beside_kernel_bytes))
+
+
+def _keep(found: Estimate, state: HostState, floor_bytes: int, maximum_bytes: int) -> int:
+    need_bytes = DEMAND_MARGIN * found.demand_bytes + CUSHION_BYTES[state] + LOOK_AHEAD_S * found.growth_bps
+    return min(maximum_bytes, max(floor_bytes, int(need_bytes)))
+
+
+def _resident(guest: Guest, course: Course) -> int:
+    """Return the guest memory that is resident and stays so once moves under way have arrived."""
+    cost_bytes = guest.observed.host_cost_bytes
+    if cost_bytes is None:
+        return 0
+    current_bytes = guest.observed.current_bytes
+    leaving_bytes = max(0, -course.remaining_bytes(current_bytes))
+    return min(cost_bytes - QEMU_OVERHEAD_BYTES, current_bytes) - leaving_bytes
+
+
+def _starving(found: Estimate, line_bytes: int) -> bool:
+    if found.usable_bytes < line_bytes:
+        return True
+    # swapping alone may be the guest's housekeeping; with little usable memory left it is distress
+    swapping = max(found.swapped_out_bytes, found.swapped_in_bytes) > SWAP_NOISE_BYTES
+    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.total_bytes // 20

@@ -1,0 +1,153 @@
+"""How much memory a guest needs, from its own figures.
+
+``demand = kernel + used + debt``, all bytes: ``used = MemTotal - MemAvailable`` of ONE report (statistics are
+torn: ``current`` is of now, the rest of the report; their difference is nonsense while memory moves);
+``kernel = current - MemTotal`` learned only when the report is younger than the last change of ``current``;
+``debt`` is what the guest swapped out and would use if it had the memory (after swap-out MemAvailable *rises*,
+so without it a starving guest looks comfortable: Qubes' qmemman counts swap used for the same reason).
+
+Guests whose driver deflates on OOM keep MemTotal, and taken pages look used; which accounting a guest has is
+read off its MemTotal once the two differ. Growth is that of demand, up at once, fading slowly.
+A report whose time has not moved is no report.
+"""
+
+import msgspec
+
+from memtide.model.base import Model
+from memtide.model.guest import Guest, Reported, StatsState
+from memtide.policy.constants import (
+    GROWTH_FADE,
+    KERNEL_SHARE_DEFAULT_BYTES,
+    KERNEL_SHARE_DEFAULT_RATIO,
+    STATS_LATE_PERIODS,
+    STATS_LATE_S,
+    SWAP_DEBT_HALF_LIFE_S,
+)
+from memtide.units import MIB
+
+__all__ = ["Estimate", "estimate", "stats_state"]
+
+MIN_INTERVAL_S = 1.0
+"""Report times are whole seconds: two reports "0 s apart" are at least this far apart."""
+KERNEL_SHARE_MOST_RATIO = 0.25
+"""A larger gap between current and MemTotal is torn or hostile, not a kernel."""
+
+
+class Estimate(Model, frozen=True, kw_only=True):
+    """What is known of one guest's need after its last report."""
+
+    reports: int = 0
+    """How many different reports were seen; nothing is taken before the second."""
+    updated_at_s: float = 0.0
+    used_bytes: int = 0
+    usable_bytes: int = 0
+    total_bytes: int = 0
+    kernel_bytes: int | None = None
+    """Learned share of the kernel; ``None``: the default stands in."""
+    keeps_total: bool = False
+    """Taken memory looks used to this guest (deflate-on-OOM accounting)."""
+    debt_bytes: float = 0.0
+    swapped_out_bytes: int = 0
+    """In the last report interval."""
+    swapped_in_bytes: int = 0
+    demand_bytes: int = 0
+    growth_bps: float = 0.0
+    current_bytes: int = 0
+    current_since_s: float = 0.0
+    """When ``current`` was last seen to change."""
+    swap_out_total_bytes: int | None = None
+    swap_in_total_bytes: int | None = None
+    known_swap_bytes: int = 0
+    """The most that was ever seen swapped out: debt cannot exceed it."""
+
+
+def stats_state(guest: Guest, now_s: float, period_s: float) -> StatsState:
+    """Say whether the guest's report may be acted upon."""
+    if guest.reported is None:
+        return StatsState.NONE
+    late_s = max(STATS_LATE_S, STATS_LATE_PERIODS * max(period_s, guest.traits.stats_period_s or 0))
+    # the host's clock may have been set back: a report from the far future is as stale as one from the past
+    return StatsState.FRESH if abs(now_s - guest.reported.updated_at_s) <= late_s else StatsState.STALE
+
+
+def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
+    """Return the estimate after one more sample; the old one, but for ``current``, when no new report came."""
+    observed, reported = guest.observed, guest.reported
+    old = before or Estimate(current_bytes=observed.current_bytes, current_since_s=now_s)
+    largest_bytes = max(old.current_bytes, observed.current_bytes)
+    old = _with_current(old, observed.current_bytes, now_s)
+    if reported is None or reported.updated_at_s <= old.updated_at_s:
+        return old
+    interval_s = max(MIN_INTERVAL_S, reported.updated_at_s - old.updated_at_s) if old.reports else MIN_INTERVAL_S
+    quiet = reported.updated_at_s >= old.current_since_s + MIN_INTERVAL_S
+    keeps_total = _keeps_total(old, guest, reported) if quiet else old.keeps_total
+    kernel_bytes = _kernel(old, guest, reported, keeps_total=keeps_total) if quiet else old.kernel_bytes
+    out_bytes = _delta(old.swap_out_total_bytes, reported.swap_out_bytes_total)
+    in_bytes = _delta(old.swap_in_total_bytes, reported.swap_in_bytes_total)
+    known_swap_bytes = max(0, min(old.known_swap_bytes + out_bytes, observed.maximum_bytes))
+    fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
+    debt_bytes = min(max(0.0, old.debt_bytes * fade + out_bytes - in_bytes), float(known_swap_bytes))
+    # while memory moves the smaller of two balloons is assumed, so that use is over- and never underestimated
+    taken_bytes = max(0, observed.maximum_bytes - largest_bytes) if keeps_total else 0
+    used_bytes = max(0, reported.used_bytes - taken_bytes)
+    demand_bytes = min(
+        observed.maximum_bytes,
+        (_default_kernel(guest) if kernel_bytes is None else kernel_bytes) + used_bytes + int(debt_bytes),
+    )
+    risen_bps = max(0.0, (demand_bytes - old.demand_bytes) / interval_s) if old.reports else 0.0
+    return Estimate(
+        reports=old.reports + 1,
+        updated_at_s=reported.updated_at_s,
+        used_bytes=used_bytes,
+        usable_bytes=reported.usable_bytes,
+        total_bytes=reported.total_bytes,
+        kernel_bytes=kernel_bytes,
+        keeps_total=keeps_total,
+        debt_bytes=debt_bytes,
+        swapped_out_bytes=out_bytes,
+        swapped_in_bytes=in_bytes,
+        demand_bytes=demand_bytes,
+        growth_bps=max(risen_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
+        current_bytes=observed.current_bytes,
+        current_since_s=old.current_since_s,
+        swap_out_total_bytes=reported.swap_out_bytes_total,
+        swap_in_total_bytes=reported.swap_in_bytes_total,
+        known_swap_bytes=known_swap_bytes,
+    )
+
+
+def _with_current(old: Estimate, current_bytes: int, now_s: float) -> Estimate:
+    if current_bytes == old.current_bytes:
+        return old
+    return msgspec.structs.replace(old, current_bytes=current_bytes, current_since_s=now_s)
+
+
+def _delta(before_bytes: int | None, now_bytes: int | None) -> int:
+    """Return how far a counter rose; a counter that is unknown or fell (a reboot) did not rise."""
+    if before_bytes is None or now_bytes is None:
+        return 0
+    return max(0, now_bytes - before_bytes)
+
+
+def _default_kernel(guest: Guest) -> int:
+    return max(KERNEL_SHARE_DEFAULT_BYTES, int(guest.observed.maximum_bytes * KERNEL_SHARE_DEFAULT_RATIO))
+
+
+def _keeps_total(old: Estimate, guest: Guest, reported: Reported) -> bool:
+    """Say which accounting fits MemTotal better; undecided while next to nothing is taken."""
+    observed = guest.observed
+    kernel_bytes = _default_kernel(guest) if old.kernel_bytes is None else old.kernel_bytes
+    if observed.maximum_bytes - observed.current_bytes <= 2 * kernel_bytes:
+        return old.keeps_total
+    shrinks = abs(reported.total_bytes - (observed.current_bytes - kernel_bytes))
+    stays = abs(reported.total_bytes - (observed.maximum_bytes - kernel_bytes))
+    return stays < shrinks
+
+
+def _kernel(old: Estimate, guest: Guest, reported: Reported, *, keeps_total: bool) -> int | None:
+    """Return the memory outside MemTotal, or what was known before when the figures do not fit together."""
+    observed = guest.observed
+    whole_bytes = observed.maximum_bytes if keeps_total else observed.current_bytes
+    kernel_bytes = whole_bytes - reported.total_bytes
+    believable = 0 <= kernel_bytes <= max(4 * KERNEL_SHARE_DEFAULT_BYTES, KERNEL_SHARE_MOST_RATIO * whole_bytes)
+    return kernel_bytes if believable else old.kernel_bytes

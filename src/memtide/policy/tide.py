@@ -1,0 +1,181 @@
+"""The law "tide": resident, lazy, relief first.
+
+Theory. The host can only gain memory that is *resident and not needed*::
+
+    slack = min(host cost - QEMU's own, current) - keep
+    keep  = 1.02 demand + cushion(host state) + 5 s growth        (never below the guest's floor)
+
+Memory a guest never touched costs the host nothing and is its room to grow without asking: it is left alone.
+Three steps, in this order:
+
+1. **Relief.** A guest starves when its usable memory is under three quarters of the next worse state's cushion
+   plus 5 s of its growth, or when it swaps. It gets at once what ``keep`` says it lacks, unlimited in speed,
+   while the host stays above its emergency line (a quarter of the reserve), half of the host's free swap
+   included: the host's cold pages are a better victim than a starving guest. Too little for all is shared by
+   weight.
+2. **Taking**, only when the host is, or by that relief gets, under its reserve: 1.3 times what is missing, from
+   the guests with slack, in proportion to slack over weight, never below ``keep``; at once, without step limit.
+3. **Returning**, only when the host was above its reserve for a while: a quarter of what it can spare per tick,
+   by weight, up to each guest's maximum (mode ``pressure``) or to what it wants (mode ``follow``, which also
+   takes resident slack above that want, slowly).
+
+Saturation: with no slack anywhere it does nothing but relieve down to the emergency line; below it the kernel's
+swap is on its own. Assumes working statistics; without fresh ones nothing is taken. Descends from the prototypes
+measured in the lab notes; demand and weights from Waldspurger (OSDI 2002) and Qubes' qmemman.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
+from memtide.model.base import Model
+from memtide.model.decision import Budget, Decision, HostState
+from memtide.model.limits import Limits
+from memtide.model.reason import Reason, ReasonCode
+from memtide.model.snapshot import Snapshot
+from memtide.policy.assess import Case, Track, assess
+from memtide.policy.constants import ASK_AGAIN_S, COOL_AFTER_RELIEF_S
+from memtide.policy.cooperation import asked, given_up
+from memtide.policy.explain import absent_verdict, verdict
+from memtide.policy.host_state import HostTrack, observe_host, reserve_for
+from memtide.policy.ksm import steer_ksm
+from memtide.policy.stats_period import missing_period
+from memtide.policy.steps import Move, Room, give_back, relieve, room_of, take
+
+__all__ = ["Tide", "TideState"]
+
+
+class TideState(Model, frozen=True, kw_only=True):
+    """What the law remembers from tick to tick."""
+
+    host: HostTrack = HostTrack()
+    tracks: dict[str, Track] = {}
+    ksm_retry_at_s: float = 0.0
+    """A refused switch is not tried again before."""
+    decided_at_s: float = 0.0
+
+
+class Tide:
+    """The law as a ``ports.Policy``."""
+
+    name = "tide"
+
+    def initial(self) -> TideState:
+        """Return the state of a law that has seen nothing yet."""
+        return TideState()
+
+    def decide(self, state: TideState, snapshot: Snapshot, limits: Limits) -> tuple[TideState, Decision]:
+        """Return the new state, a verdict on every guest and the actions to take."""
+        now_s = snapshot.taken_at_s
+        reserve_bytes = reserve_for(snapshot.host, limits)
+        host = observe_host(state.host, snapshot.host, reserve_bytes)
+        cases = {g.uuid: assess(state.tracks.get(g.uuid), g, host.state, limits, now_s) for g in snapshot.guests}
+        room = room_of(snapshot, host.state, reserve_bytes, cases.values())
+
+        relief, unmet_bytes = relieve(cases, room)
+        granted_bytes = -sum(move.gain_bytes for move in relief.values())
+        missing_bytes = room.missing_bytes(granted_bytes)
+        taking = take({k: c for k, c in cases.items() if k not in relief}, room, missing_bytes, unmet_bytes, limits)
+        calm = host.state is HostState.HIGH and missing_bytes == 0 and not unmet_bytes
+        returning = give_back(cases, room, limits, now_s) if calm and not relief and not taking else {}
+
+        moves = relief | taking | returning
+        tracks = {uuid: _remember(case, moves.get(uuid), now_s) for uuid, case in cases.items()}
+        # an absent guest is unknown, not gone: what is known of it waits for it
+        absent = {a.uuid: state.tracks[a.uuid] for a in snapshot.absent if a.uuid in state.tracks}
+        periods = _periods(cases.values(), limits, now_s)
+        tracks |= {p.uuid: msgspec.structs.replace(tracks[p.uuid], period_asked_at_s=now_s) for p in periods}
+        ksm = None if now_s < state.ksm_retry_at_s else steer_ksm(snapshot.host, host, reserve_bytes, limits)
+        decision = Decision(
+            decided_at_s=now_s,
+            policy=self.name,
+            mode=limits.mode.value,
+            state=host.state,
+            state_since_s=host.since_s,
+            budget=_budget(room, missing_bytes + unmet_bytes),
+            verdicts=(
+                *(verdict(case, moves.get(uuid), tracks[uuid], room, now_s) for uuid, case in cases.items()),
+                *(absent_verdict(a.uuid, a.name, a.reason, state.tracks.get(a.uuid)) for a in snapshot.absent),
+            ),
+            actions=(*periods, *_actions(cases, moves), *_withdrawals(state, cases), *((ksm,) if ksm else ())),
+        )
+        new_state = TideState(
+            host=host, tracks=tracks | absent, ksm_retry_at_s=state.ksm_retry_at_s, decided_at_s=now_s
+        )
+        return new_state, decision
+
+    def answered(self, state: TideState, action: Action, reply: Reply) -> TideState:
+        """Return the state that knows how the action was answered."""
+        if reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}:
+            return state
+        if isinstance(action, SetKsm):
+            return msgspec.structs.replace(state, ksm_retry_at_s=state.decided_at_s + ASK_AGAIN_S)
+        if isinstance(action, SetStatsPeriod) or action.uuid not in state.tracks:
+            return state
+        track = state.tracks[action.uuid]
+        if reply.result is Result.NOT_SENT:
+            course = msgspec.structs.replace(track.course, target_bytes=None, settled=True)
+        else:
+            course = given_up(track.course, state.decided_at_s)
+        return msgspec.structs.replace(
+            state, tracks=state.tracks | {action.uuid: msgspec.structs.replace(track, course=course)}
+        )
+
+
+def _budget(room: Room, missing_bytes: int) -> Budget:
+    return Budget(
+        reserve_bytes=room.reserve_bytes,
+        available_bytes=room.available_bytes,
+        headroom_bytes=room.available_bytes - room.reserve_bytes,
+        missing_bytes=missing_bytes,
+        pending_bytes=room.shrinking_bytes - room.growing_bytes,
+    )
+
+
+def _remember(case: Case, move: Move | None, now_s: float) -> Track:
+    if move is None:
+        return case.track
+    track = msgspec.structs.replace(case.track, course=asked(case.track.course, case.guest, move.to_bytes, now_s))
+    if move.reason.code is ReasonCode.RELIEF:
+        return msgspec.structs.replace(track, cool_until_s=now_s + COOL_AFTER_RELIEF_S)
+    return msgspec.structs.replace(track, taken_at_s=now_s) if move.gain_bytes > 0 else track
+
+
+def _actions(cases: dict[str, Case], moves: dict[str, Move]) -> Iterable[SetMemory]:
+    for uuid, move in moves.items():
+        guest = cases[uuid].guest
+        yield SetMemory(
+            uuid=uuid,
+            name=guest.name,
+            from_bytes=guest.observed.current_bytes,
+            to_bytes=move.to_bytes,
+            reason=move.reason,
+            expected_gain_bytes=move.gain_bytes,
+        )
+
+
+def _withdrawals(before: TideState, cases: dict[str, Case]) -> Iterable[SetMemory]:
+    """Take back a target that a stuck guest cannot reach: its driver would try for ever, at its own cost."""
+    for uuid, case in cases.items():
+        old = before.tracks.get(uuid)
+        if old is None or case.track.course.failures == old.course.failures or old.course.target_bytes is None:
+            continue
+        current_bytes = case.guest.observed.current_bytes
+        if case.track.course.failures > old.course.failures and old.course.target_bytes < current_bytes:
+            yield SetMemory(
+                uuid=uuid,
+                name=case.guest.name,
+                from_bytes=current_bytes,
+                to_bytes=current_bytes,
+                reason=Reason(code=ReasonCode.STUCK, numbers={"target_bytes": old.course.target_bytes}),
+            )
+
+
+def _periods(cases: Iterable[Case], limits: Limits, now_s: float) -> list[SetStatsPeriod]:
+    requests = (
+        missing_period(case.guest, case.stats, limits, since_asked_s=now_s - case.track.period_asked_at_s)
+        for case in cases
+        if case.limits.manage
+    )
+    return [request for request in requests if request is not None]

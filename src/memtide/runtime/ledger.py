@@ -1,0 +1,99 @@
+"""Whatever we change is on record before it changes, and can be put back."""
+
+from memtide.errors import StoreError
+from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
+from memtide.model.reason import Reason, ReasonCode
+from memtide.model.record import Change, ChangeKind
+from memtide.ports import Actuator, Clock, Store
+
+__all__ = ["Ledger", "OnRecord", "undo"]
+
+
+class Ledger:
+    """The originals of all that memtide changed, mirrored in memory.
+
+    Args:
+        store: where they outlive a crash.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[ChangeKind, str], Change] = {}
+
+    async def load(self) -> None:
+        """Read what an earlier run left."""
+        self._known = {(change.kind, change.key): change for change in await self._store.changes()}
+
+    async def note(self, action: Action, now_s: float) -> None:
+        """Remember the originals that this action is about to change; durable when it returns.
+
+        Raises:
+            StoreError: they cannot be kept, so the action must not be sent.
+        """
+        for change in _originals(action, now_s):
+            if (change.kind, change.key) not in self._known:
+                await self._store.remember(change)
+                self._known[change.kind, change.key] = change
+
+    async def drop(self, kind: ChangeKind, key: str) -> None:
+        """Forget an original: it was put back, or its guest started anew."""
+        if self._known.pop((kind, key), None) is not None:
+            await self._store.forget(kind, key)
+
+    def changes(self, *kinds: ChangeKind) -> tuple[Change, ...]:
+        """Return what is changed now, of these kinds or of all."""
+        return tuple(change for change in self._known.values() if not kinds or change.kind in kinds)
+
+    def original(self, kind: ChangeKind, key: str) -> Change | None:
+        """Return the original of one thing, or ``None`` if it was never changed."""
+        return self._known.get((kind, key))
+
+
+class OnRecord:
+    """An actuator that sends nothing whose original could not be kept.
+
+    Args:
+        actuator: the one that makes the change.
+        ledger: where originals are kept.
+        clock: says when.
+    """
+
+    def __init__(self, actuator: Actuator, ledger: Ledger, clock: Clock) -> None:
+        self._actuator = actuator
+        self._ledger = ledger
+        self._clock = clock
+
+    async def apply(self, action: Action) -> Reply:
+        """Keep the original, then make the change."""
+        try:
+            await self._ledger.note(action, self._clock.now_s())
+        except StoreError as error:
+            return Reply(
+                result=Result.REFUSED, detail=f"not sent, because its original could not be kept: {error.message}"
+            )
+        return await self._actuator.apply(action)
+
+
+def _originals(action: Action, now_s: float) -> list[Change]:
+    if isinstance(action, SetKsm):
+        return [
+            Change(kind=ChangeKind.KSM, key=name, name=name, original=value, at_s=now_s)
+            for name, value in action.before.items()
+        ]
+    kind = ChangeKind.MEMORY if isinstance(action, SetMemory) else ChangeKind.STATS_PERIOD
+    before = action.from_bytes if isinstance(action, SetMemory) else (action.from_s or 0)
+    return [Change(kind=kind, key=action.uuid, name=action.name, original=str(before), at_s=now_s)]
+
+
+def undo(change: Change, *, current_bytes: int | None = None) -> Action:
+    """Return the action that puts one original back."""
+    reason = Reason(code=ReasonCode.RESTORE)
+    if change.kind is ChangeKind.KSM:
+        return SetKsm(files={change.key: change.original}, before={}, reason=reason)
+    if change.kind is ChangeKind.STATS_PERIOD:
+        return SetStatsPeriod(
+            uuid=change.key, name=change.name, from_s=None, to_s=int(change.original or 0), reason=reason
+        )
+    to_bytes = int(change.original)
+    from_bytes = to_bytes if current_bytes is None else current_bytes
+    return SetMemory(uuid=change.key, name=change.name, from_bytes=from_bytes, to_bytes=to_bytes, reason=reason)

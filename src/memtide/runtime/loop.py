@@ -1,0 +1,308 @@
+"""The loop: sample, decide, act, verify, record; one tick after the other, in one thread.
+
+Everything that can go wrong in a tick is caught here and nowhere else, per source and per action, so that one bad
+guest, a hung hypervisor or a full disk never stops the tick for the others. Observe mode differs from act mode in
+the actuators it is wired with, and in nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from memtide.errors import SourceError, StoreError
+from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
+from memtide.model.decision import Decision
+from memtide.model.limits import Hold, Limits
+from memtide.model.reason import Reason
+from memtide.model.record import Event, Record, Severity
+from memtide.model.snapshot import Absent, GuestSample, Snapshot
+from memtide.ports import Actuator, Clock, GuestSource, HostSource, Policy, Store
+from memtide.runtime.totals import Totals, count
+from memtide.runtime.verify import Pending, by_uuid, close, verify
+
+__all__ = ["Actuators", "Loop"]
+
+log: Final = logging.getLogger(__name__)
+
+Actuators = Mapping[type[SetMemory] | type[SetStatsPeriod] | type[SetKsm], Actuator]
+
+SAME_ADVICE_S: Final = 60.0
+"""Observe mode would say the same thing every tick; it is said once a minute."""
+SETTLE_S: Final = 1.5
+"""How long the last actions get to arrive when the loop ends."""
+
+
+class Loop:
+    """One host's loop.
+
+    Args:
+        clock: time; the simulator's runs faster.
+        host: where the host is read.
+        guests: where the guests are read.
+        policy: the law.
+        actuators: for each kind of action the one that makes it, or its null twin in observe mode.
+        store: what outlives a crash.
+        limits: the operator's settings for the law; may be replaced between ticks.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seams of design §2, each a port, all by keyword
+        self,
+        *,
+        clock: Clock,
+        host: HostSource,
+        guests: GuestSource,
+        policy: Policy[Any],
+        actuators: Actuators,
+        store: Store,
+        limits: Limits,
+    ) -> None:
+        self._clock = clock
+        self._host = host
+        self._guests = guests
+        self._policy = policy
+        self._actuators = actuators
+        self._store = store
+        self._state = policy.initial()
+        self._pending: dict[str, Pending] = {}
+        self._advice: dict[tuple[str, str], float] = {}
+        self._troubles: dict[str, str] = {}
+        self.limits = limits
+        self.wake = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.previous: Snapshot | None = None
+        self.snapshot: Snapshot | None = None
+        self.decision: Decision | None = None
+        self.totals = Totals()
+        self.on_entry: Callable[[Outcome | Event], None] = lambda _entry: None
+        """Told of every outcome that is new or changed and of every event."""
+
+    @property
+    def open_outcomes(self) -> tuple[Outcome, ...]:
+        """Return the outcomes still under way."""
+        return tuple(pending.outcome for pending in self._pending.values())
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Return what is wrong now, a sentence each; empty when all is well."""
+        return tuple(self._troubles.values())
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    async def run(self, *, for_s: float | None, on_tick: Callable[[], None]) -> None:
+        """Tick until ``stopping`` is set or the time is over; then wait for what is under way."""
+        end_s = None if for_s is None else self._clock.now_s() + for_s
+        while not self.stopping.is_set():
+            began_s = self._clock.now_s()
+            if end_s is not None and began_s >= end_s:
+                break
+            await self.tick()
+            on_tick()
+            rest_s = max(0.0, began_s + self.limits.period_s - self._clock.now_s())
+            if end_s is not None:
+                rest_s = min(rest_s, max(0.0, end_s - self._clock.now_s()))
+            await self._clock.sleep(rest_s, self.wake)
+            self.wake.clear()
+        await self.settle()
+
+    async def tick(self) -> None:
+        """Do one whole tick."""
+        snapshot = await self._sample()
+        if snapshot is None:
+            return
+        self.previous, self.snapshot = self.snapshot, snapshot
+        await self._verify(snapshot)
+        changed_from = self.decision.state if self.decision else None
+        self._state, decision = self._policy.decide(self._state, snapshot, self._live_limits(snapshot.taken_at_s))
+        self.decision = decision
+        outcomes = await self.carry_out(decision.actions)
+        if outcomes or decision.state is not changed_from:
+            record = Record(snapshot=snapshot, decision=decision, outcomes=tuple(outcomes))
+            await self._kept("records", self._store.append(record))
+
+    async def settle(self) -> None:
+        """Give what is under way a moment to arrive, then close every outcome."""
+        if self._pending:
+            await self._clock.sleep(SETTLE_S, asyncio.Event())
+            sample = await self._sample()
+            guests = by_uuid(sample.guests) if sample else {}
+            for uuid, pending in list(self._pending.items()):
+                await self._close(close(pending, guests.get(uuid), self._clock.now_s(), "memtide stopped"))
+
+    # --- sampling -------------------------------------------------------------------------------------------
+
+    async def _sample(self) -> Snapshot | None:
+        began_s = self._clock.now_s()
+        try:
+            host = self._host.sample(began_s)
+        except SourceError as error:
+            await self._trouble("host", str(error))
+            return None
+        await self._fine("host")
+        try:
+            sample = await self._guests.sample(began_s)
+        except SourceError as error:
+            await self._trouble("libvirt", error.message)
+            sample = self._all_absent(error.message)
+        else:
+            await self._fine("libvirt")
+        return Snapshot(
+            taken_at_s=began_s,
+            host=host,
+            guests=sample.guests,
+            absent=sample.absent,
+            took_s=self._clock.now_s() - began_s,
+        )
+
+    def _all_absent(self, reason: str) -> GuestSample:
+        """Nobody answered: every guest we know is unknown, none is gone."""
+        if self.snapshot is None:
+            return GuestSample(guests=())
+        seen = (
+            Absent(uuid=guest.uuid, name=guest.name, reason=reason, last_seen_s=self.snapshot.taken_at_s)
+            for guest in self.snapshot.guests
+        )
+        return GuestSample(guests=(), absent=(*seen, *self.snapshot.absent))
+
+    # --- acting and verifying -------------------------------------------------------------------------------
+
+    async def carry_out(self, actions: tuple[Action, ...]) -> list[Outcome]:
+        """Send actions, at the same time for different guests; return what was answered, in their order."""
+        replies = await asyncio.gather(*(self._send(action) for action in actions))
+        outcomes = []
+        for action, reply in zip(actions, replies, strict=True):
+            self._state = self._policy.answered(self._state, action, reply)
+            outcome = await self._note(action, reply)
+            if outcome is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    async def _send(self, action: Action) -> Reply:
+        try:
+            return await self._actuators[type(action)].apply(action)
+        except Exception as error:
+            log.exception("bug: %s failed", type(action).__name__)
+            return Reply(result=Result.REFUSED, detail=f"memtide failed: {error!r}; please report it")
+
+    async def _note(self, action: Action, reply: Reply) -> Outcome | None:
+        """Keep the outcome of an action that was just sent; ``None`` for advice already given."""
+        now_s = self._clock.now_s()
+        outcome = Outcome(action=action, result=reply.result, asked_at_s=now_s, detail=reply.detail)
+        if reply.result is Result.NOT_SENT and self._said_already(action, now_s):
+            return None
+        guests = by_uuid(self.snapshot.guests) if self.snapshot else {}
+        moving = isinstance(action, SetMemory) and reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}
+        if isinstance(action, SetMemory) and action.uuid in self._pending and moving:
+            earlier = self._pending[action.uuid]
+            await self._close(close(earlier, guests.get(action.uuid), now_s, "replaced by the next target"))
+        if not moving:
+            outcome = msgspec.structs.replace(outcome, closed_at_s=now_s)
+            saved = await self._save(outcome)
+            self.totals = count(self.totals, saved)
+            return saved
+        saved = await self._save(msgspec.structs.replace(outcome, result=Result.SENT))
+        if isinstance(action, SetMemory):
+            guest = guests.get(action.uuid)
+            self._pending[action.uuid] = Pending(
+                outcome=saved,
+                current_bytes=guest.observed.current_bytes if guest else action.from_bytes,
+                cost_bytes=guest.observed.host_cost_bytes if guest else None,
+            )
+        return saved
+
+    def _said_already(self, action: Action, now_s: float) -> bool:
+        key = (getattr(action, "uuid", "host"), action.reason.code.value)
+        if now_s - self._advice.get(key, float("-inf")) < SAME_ADVICE_S:
+            return True
+        self._advice[key] = now_s
+        return False
+
+    async def _verify(self, snapshot: Snapshot) -> None:
+        guests = by_uuid(snapshot.guests)
+        absent = {guest.uuid for guest in snapshot.absent}
+        for uuid, pending in list(self._pending.items()):
+            if uuid not in guests and uuid not in absent:
+                await self._close(close(pending, None, snapshot.taken_at_s, "the guest is gone"))
+                continue
+            outcome = verify(pending, guests.get(uuid), snapshot.taken_at_s)
+            if outcome.closed_at_s is not None:
+                await self._close(outcome)
+
+    async def _close(self, outcome: Outcome) -> None:
+        action = outcome.action
+        if isinstance(action, SetMemory):
+            self._pending.pop(action.uuid, None)
+        self.totals = count(self.totals, outcome)
+        await self._save(outcome)
+
+    # --- what people are told -------------------------------------------------------------------------------
+
+    async def event(self, event: Event) -> None:
+        """Take note of something that happened, and tick at once."""
+        log.log(logging.INFO if event.severity is Severity.INFO else logging.WARNING, "%s", event.text)
+        self.on_entry(event)
+        await self._kept("events", self._store.save_event(event))
+        self.wake.set()
+
+    async def _save(self, outcome: Outcome) -> Outcome:
+        try:
+            outcome = await self._store.save_outcome(outcome)
+            await self._fine("store")
+        except StoreError as error:
+            await self._trouble("store", error.message)
+        self.on_entry(outcome)
+        return outcome
+
+    async def _kept(self, what: str, saving: Any) -> None:  # noqa: ANN401 - any awaitable of the store
+        try:
+            await saving
+        except StoreError as error:
+            await self._trouble("store", f"{what} are not kept: {error.message}")
+
+    async def _trouble(self, subject: str, sentence: str) -> None:
+        """Say it once, when it begins."""
+        fresh = subject not in self._troubles
+        self._troubles[subject] = sentence
+        if fresh:
+            event = Event(at_s=self._clock.now_s(), severity=Severity.ERROR, code=f"{subject}-lost", text=sentence)
+            log.error("%s", sentence)
+            self.on_entry(event)
+            if subject != "store":
+                await self._kept("events", self._store.save_event(event))
+
+    async def _fine(self, subject: str) -> None:
+        """Say once that a trouble is over."""
+        if self._troubles.pop(subject, None) is None:
+            return
+        text = f"the {subject} answers again"
+        event = Event(at_s=self._clock.now_s(), severity=Severity.INFO, code=f"{subject}-back", text=text)
+        log.info("%s", text)
+        self.on_entry(event)
+        await self._kept("events", self._store.save_event(event))
+
+    # --- what operators ask for ------------------------------------------------------------------------------
+
+    def hold(self, uuid: str, size_bytes: int, for_s: float) -> None:
+        """Leave a guest at a size that an operator chose, until the time is over or it starves."""
+        hold = Hold(size_bytes=size_bytes, until_s=self._clock.now_s() + for_s)
+        self.limits = msgspec.structs.replace(self.limits, holds=self.limits.holds | {uuid: hold})
+
+    async def set_memory(self, uuid: str, size_bytes: int, reason: Reason) -> Outcome | None:
+        """Send one size for one guest that is known now; ``None`` when it is not."""
+        guest = by_uuid(self.snapshot.guests).get(uuid) if self.snapshot else None
+        if guest is None:
+            return None
+        action = SetMemory(
+            uuid=uuid, name=guest.name, from_bytes=guest.observed.current_bytes, to_bytes=size_bytes, reason=reason
+        )
+        outcomes = await self.carry_out((action,))
+        return outcomes[0] if outcomes else None
+
+    def _live_limits(self, now_s: float) -> Limits:
+        """Return the limits without the holds that have run out."""
+        if any(hold.until_s <= now_s for hold in self.limits.holds.values()):
+            holds = {uuid: hold for uuid, hold in self.limits.holds.items() if hold.until_s > now_s}
+            self.limits = msgspec.structs.replace(self.limits, holds=holds)
+        return self.limits
