@@ -167,6 +167,6 @@ def _resident(guest: Guest, course: Course) -> int:
 def _starving(found: Estimate, line_bytes: int) -> bool:
     if found.usable_bytes < line_bytes:
         return True
-    # swapping alone may be the guest's housekeeping; with little usable memory left it is distress
+    # swapping alone may be the guest's housekeeping; when what it swapped out would not fit, it is distress
     swapping = max(found.swapped_out_bytes, found.swapped_in_bytes) > SWAP_NOISE_BYTES
-    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.total_bytes // 20
+    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.debt_bytes

@@ -27,11 +27,15 @@ def fill(amount_bytes: int, claims: Mapping[str, Claim]) -> dict[str, int]:
     left_bytes = max(0, amount_bytes)
     weight_left = sum(claim.weight for claim in live.values())
     # the key breaks ties, so that equal claims are served in an order that does not depend on the caller's
-    for key in sorted(live, key=lambda key: (live[key].cap_bytes / live[key].weight, key)):
+    order = sorted(live, key=lambda key: (live[key].cap_bytes / live[key].weight, key))
+    for key in order:
         claim = live[key]
-        # the last one takes the exact rest: repeated subtraction of floats must not lose bytes
-        fair_bytes = left_bytes if weight_left <= claim.weight else int(left_bytes * claim.weight / weight_left)
-        shares[key] = min(claim.cap_bytes, fair_bytes, left_bytes)
+        shares[key] = min(claim.cap_bytes, int(left_bytes * min(1.0, claim.weight / weight_left)))
         left_bytes -= shares[key]
-        weight_left -= claim.weight
+        weight_left = max(claim.weight, weight_left - claim.weight)
+    # rounding down leaves a byte or so each; it goes to whoever has room, the last served first
+    for key in reversed(order):
+        more_bytes = min(left_bytes, live[key].cap_bytes - shares[key])
+        shares[key] += more_bytes
+        left_bytes -= more_bytes
     return shares
