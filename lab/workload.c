@@ -282,8 +282,10 @@ static void obey(const char *line, int64_t now_ms)
 	}
 }
 
-static void read_commands(int tty, int64_t now_ms)
+/* True when a new script came, which is worth a report at once. */
+static bool read_commands(int tty, int64_t now_ms)
 {
+	uint64_t before = script_id;
 	static char line[128];
 	static size_t used;
 	char c;
@@ -296,6 +298,7 @@ static void read_commands(int tty, int64_t now_ms)
 			line[used++] = c;
 		}
 	}
+	return script_id != before;
 }
 
 /* ---- the reporter: report --------------------------------------------------------------------------------------- */
@@ -384,7 +387,7 @@ static void report(int tty, uint64_t kills)
 #undef ADD
 	for (int done = 0, got; done < at; done += got) {
 		got = write(tty, out + done, at - done);
-		if (got <= 0) {                         /* line full: wait for room, the script goes on at the next tick */
+		if (got <= 0) {                         /* line full: wait for room */
 			poll(&(struct pollfd){tty, POLLOUT, 0}, 1, TICK_MS);
 			got = 0;
 		}
@@ -440,7 +443,8 @@ int main(void)
 			}
 		if (child < 0 && now_ms >= next_start)
 			child = start_holder();
-		read_commands(tty, now_ms);
+		if (read_commands(tty, now_ms))
+			next_report = 0;
 		follow(now_ms);
 		if (now_ms >= next_report) {
 			report(tty, kills);

@@ -1,14 +1,14 @@
 """What is kept of a tick in which something happened, enough to replay and to explain it."""
 
 import enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from memtide.model.action import Outcome
 from memtide.model.base import Model
 from memtide.model.decision import Decision
 from memtide.model.snapshot import Snapshot
 
-__all__ = ["Change", "ChangeKind", "Event", "Record", "Severity"]
+__all__ = ["Change", "ChangeKind", "Event", "LogEntry", "Record", "Severity"]
 
 SCHEMA_VERSION: Final = 1
 
@@ -41,6 +41,12 @@ class Event(Model, frozen=True, kw_only=True):
     """One sentence for people."""
     guest: str | None = None
     """Name of the guest it is about."""
+    id: int | None = None
+    """The store's number; actions and events are numbered together."""
+
+
+LogEntry: TypeAlias = Outcome | Event
+"""One line of the log: something memtide did, or something that happened to it."""
 
 
 class ChangeKind(enum.StrEnum):

@@ -20,8 +20,9 @@ from memtide.model.reason import Reason
 from memtide.model.record import Event, Record, Severity
 from memtide.model.snapshot import Absent, GuestSample, Snapshot
 from memtide.ports import Actuator, Clock, GuestSource, HostSource, Policy, Store
-from memtide.runtime.totals import Totals, count
+from memtide.runtime.totals import count
 from memtide.runtime.verify import Pending, by_uuid, close, verify
+from memtide.views.live import Totals
 
 __all__ = ["Actuators", "Loop"]
 
@@ -258,6 +259,7 @@ class Loop:
     async def _kept(self, what: str, saving: Any) -> None:  # noqa: ANN401 - any awaitable of the store
         try:
             await saving
+            await self._fine("store")
         except StoreError as error:
             await self._trouble("store", f"{what} are not kept: {error.message}")
 
