@@ -53,7 +53,8 @@ def guest(  # noqa: PLR0913 - a builder: everything by keyword, everything with 
     current = maximum_bytes if current_bytes is None else current_bytes
     total = max(0, current - KERNEL_BYTES)
     resident = min(current, used_bytes + KERNEL_BYTES) if resident_bytes is None else resident_bytes
-    said = {"updated_at_s": at_s, "total_bytes": total, "usable_bytes": max(0, total - used_bytes)} | report
+    said = {"updated_at_s": at_s, "total_bytes": total, "usable_bytes": max(0, total - used_bytes)}
+    said |= {"unused_bytes": max(0, total - used_bytes)} | report
     return Guest(
         uuid=f"uuid-{name}",
         name=name,

@@ -9,6 +9,7 @@
     ├── SourceError              4  the world cannot be read (libvirt is away, /proc lacks a file)
     ├── PermissionDeniedError    5  it is there, but not for this user
     ├── ActuatorError            6  the world refused a change
+    ├── NoAnswerError            6  the world said nothing in time; whether it heard is unknown
     ├── StoreError               7  the database is full, locked, broken or from a newer memtide
     ├── AlreadyRunningError      8  another daemon serves this host
     └── ControlError             9  the daemon does not answer, or has no such guest
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "MemtideError",
+    "NoAnswerError",
     "PermissionDeniedError",
     "SourceError",
     "StoreError",
@@ -81,6 +83,12 @@ class PermissionDeniedError(MemtideError):
 
 class ActuatorError(MemtideError):
     """The world refused a change (libvirt, the guest, the kernel)."""
+
+    exit_status = 6
+
+
+class NoAnswerError(MemtideError):
+    """The world (libvirt, a guest's monitor) said nothing in time; whether it heard is unknown."""
 
     exit_status = 6
 

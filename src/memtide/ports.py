@@ -5,7 +5,7 @@ Real and simulated providers pass the same contract tests (tests/contract).
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from memtide.model.action import Action, Outcome, Reply
 from memtide.model.decision import Decision
@@ -14,9 +14,10 @@ from memtide.model.limits import Limits
 from memtide.model.record import Change, ChangeKind, Event, Record
 from memtide.model.snapshot import GuestSample, Snapshot
 
-__all__ = ["Actuator", "Clock", "GuestSource", "HostSource", "Notify", "Policy", "Store"]
+__all__ = ["Actuator", "Clock", "GuestCalls", "GuestSource", "HostSource", "Notify", "Policy", "Store"]
 
 State = TypeVar("State")
+Result = TypeVar("Result")
 
 Notify = Callable[[Event], None]
 """Called in the event loop's thread when something happened in the world."""
@@ -68,6 +69,23 @@ class GuestSource(Protocol):
 
     async def stop(self) -> None:
         """Disconnect; safe to call twice and while a call hangs."""
+        ...
+
+
+class GuestCalls(Protocol):
+    """Lets an actuator call the hypervisor about one guest without knowing the hypervisor's library."""
+
+    async def on_guest(self, uuid: str, call: Callable[[Any], Result], *, deadline_s: float) -> Result:
+        """Return what ``call`` returns for the guest's handle (a virDomain); it runs in a thread and may block.
+
+        Raises:
+            ActuatorError: there is no such guest, or the hypervisor refused.
+            NoAnswerError: nothing came back in time.
+        """
+        ...
+
+    def forget_traits(self, uuid: str) -> None:
+        """Read how the guest is built again at the next sample, because it was just changed."""
         ...
 
 

@@ -18,6 +18,7 @@ from memtide.policy.tide import Tide
 from memtide.ports import Notify
 from memtide.runtime.ledger import Ledger, OnRecord
 from memtide.runtime.loop import Loop
+from memtide.runtime.will import Will
 
 
 class World:
@@ -125,7 +126,7 @@ def build(world: World, store: Memory) -> Loop:
         policy=Tide(),
         actuators=dict.fromkeys((SetMemory, SetStatsPeriod, SetKsm), recorded),
         store=store,
-        limits=Limits(manage_ksm=False),
+        will=Will(Limits(manage_ksm=False)),
     )
 
 

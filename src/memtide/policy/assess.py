@@ -50,8 +50,12 @@ class Case(Model, frozen=True, kw_only=True):
     ceiling_bytes: int
     keep_bytes: int
     """Nothing below this is taken."""
-    slack_bytes: int
-    """Resident and not needed, what is already on its way back excluded; 0 when unknown."""
+    idle_bytes: int
+    """Resident and not needed, free or cold cache, what is on its way back excluded; 0 when unknown or spared."""
+    idle_free_bytes: int
+    """The part of it that is free memory of the guest: its driver hands that out first."""
+    untouched_bytes: int
+    """Free memory of the guest that costs the host nothing; it comes before the cache when more is taken."""
     starving_line_bytes: int
     starving: bool
 
@@ -85,8 +89,19 @@ class Case(Model, frozen=True, kw_only=True):
         return _keep(self.track.estimate, state, self.floor_bytes, self.guest.observed.maximum_bytes)
 
     def slack_with(self, state: HostState) -> int:
-        """Return the slack if the host were in ``state``."""
-        return max(0, self.slack_bytes + self.keep_bytes - self.keep_with(state)) if self.spared is None else 0
+        """Return what the host could gain from this guest if it were in ``state``: idle, and above what is kept."""
+        return max(0, min(self.idle_bytes, self.bound_bytes - self.keep_with(state)))
+
+    def easy_slack_with(self, state: HostState) -> int:
+        """Return the part of the slack that is free memory: to give it costs the guest nothing but room."""
+        return min(self.idle_free_bytes, self.slack_with(state))
+
+    def ask_for(self, gain_bytes: int, state: HostState) -> int:
+        """Return what to ask of the guest so that the host gains so much, never into what the guest keeps."""
+        # free memory that was touched last is handed out first, then free memory never touched, then cache
+        beyond = gain_bytes > self.idle_free_bytes
+        ask_bytes = (gain_bytes + (self.untouched_bytes if beyond else 0)) / self.track.course.yield_ratio
+        return max(0, min(int(ask_bytes), self.bound_bytes - self.keep_with(state)))
 
 
 def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits, now_s: float) -> Case:
@@ -124,7 +139,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         floor_bytes=floor_bytes,
         ceiling_bytes=min(maximum_bytes, mine.ceiling_bytes or maximum_bytes),
         keep_bytes=keep_bytes,
-        slack_bytes=0 if spare else max(0, _resident(guest, track.course) - keep_bytes),
+        **_idle(guest, track, spared=spare is not None),
         starving_line_bytes=line_bytes,
         starving=off is None and stats is StatsState.FRESH and _starving(track.estimate, line_bytes),
     )
@@ -154,14 +169,21 @@ def _keep(found: Estimate, state: HostState, floor_bytes: int, maximum_bytes: in
     return min(maximum_bytes, max(floor_bytes, int(need_bytes)))
 
 
-def _resident(guest: Guest, course: Course) -> int:
-    """Return the guest memory that is resident and stays so once moves under way have arrived."""
-    cost_bytes = guest.observed.host_cost_bytes
-    if cost_bytes is None:
-        return 0
+def _idle(guest: Guest, track: Track, *, spared: bool) -> dict[str, int]:
+    """Return the guest's resident memory that it does not need, by kind."""
+    cost_bytes, found = guest.observed.host_cost_bytes, track.estimate
+    if spared or cost_bytes is None:
+        return {"idle_bytes": 0, "idle_free_bytes": 0, "untouched_bytes": 0}
     current_bytes = guest.observed.current_bytes
-    leaving_bytes = max(0, -course.remaining_bytes(current_bytes))
-    return min(cost_bytes - QEMU_OVERHEAD_BYTES, current_bytes) - leaving_bytes
+    leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
+    resident_bytes = min(cost_bytes - QEMU_OVERHEAD_BYTES, current_bytes) - leaving_bytes
+    not_free_bytes = found.demand_bytes if found.not_free_bytes is None else found.not_free_bytes
+    free_bytes = max(0, resident_bytes - not_free_bytes)
+    return {
+        "idle_bytes": max(free_bytes, resident_bytes - found.demand_bytes),
+        "idle_free_bytes": free_bytes,
+        "untouched_bytes": max(0, current_bytes - leaving_bytes - not_free_bytes - free_bytes),
+    }
 
 
 def _starving(found: Estimate, line_bytes: int) -> bool:

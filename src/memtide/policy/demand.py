@@ -51,6 +51,8 @@ class Estimate(Model, frozen=True, kw_only=True):
     """In the last report interval."""
     swapped_in_bytes: int = 0
     demand_bytes: int = 0
+    not_free_bytes: int | None = None
+    """Kernel, used memory and page cache together; ``None``: the guest does not say what is free."""
     growth_bps: float = 0.0
     current_bytes: int = 0
     current_since_s: float = 0.0
@@ -90,10 +92,11 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     # while memory moves the smaller of two balloons is assumed, so that use is over- and never underestimated
     taken_bytes = max(0, observed.maximum_bytes - largest_bytes) if keeps_total else 0
     used_bytes = max(0, reported.used_bytes - taken_bytes)
-    demand_bytes = min(
-        observed.maximum_bytes,
-        (_default_kernel(guest) if kernel_bytes is None else kernel_bytes) + used_bytes + int(debt_bytes),
-    )
+    known_kernel_bytes = _default_kernel(guest) if kernel_bytes is None else kernel_bytes
+    demand_bytes = min(observed.maximum_bytes, known_kernel_bytes + used_bytes + int(debt_bytes))
+    not_free_bytes = None
+    if reported.unused_bytes is not None:
+        not_free_bytes = known_kernel_bytes + max(0, reported.total_bytes - reported.unused_bytes - taken_bytes)
     risen_bps = max(0.0, (demand_bytes - old.demand_bytes) / interval_s) if old.reports else 0.0
     return Estimate(
         reports=old.reports + 1,
@@ -107,6 +110,7 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         swapped_out_bytes=out_bytes,
         swapped_in_bytes=in_bytes,
         demand_bytes=demand_bytes,
+        not_free_bytes=not_free_bytes,
         growth_bps=max(risen_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
         current_bytes=observed.current_bytes,
         current_since_s=old.current_since_s,

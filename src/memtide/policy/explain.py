@@ -22,7 +22,7 @@ def verdict(case: Case, move: Move | None, track: Track, room: Room, now_s: floa
         demand_bytes=found.demand_bytes if known else None,
         floor_bytes=case.floor_bytes,
         keep_bytes=case.keep_bytes if known else None,
-        slack_bytes=case.slack_bytes if known and case.guest.observed.host_cost_bytes is not None else None,
+        slack_bytes=case.slack_with(room.state) if known and case.guest.observed.host_cost_bytes is not None else None,
         growth_bps=found.growth_bps if known else None,
         starving=case.starving,
         weight=case.limits.weight,
@@ -33,11 +33,12 @@ def _reason(case: Case, move: Move | None, room: Room, now_s: float) -> Reason:
     """Return why this guest was or was not acted upon: the first of these that holds."""
     if move is not None:
         return move.reason
+    slack_bytes = case.slack_with(room.state)
     host: Numbers = {
         "available_bytes": room.available_bytes,
         "reserve_bytes": room.reserve_bytes,
         "state": room.state.value,
-        "slack_bytes": case.slack_bytes,
+        "slack_bytes": slack_bytes,
         "keep_bytes": case.keep_bytes,
         "dead_band_bytes": case.dead_band_bytes,
     }
@@ -50,9 +51,9 @@ def _reason(case: Case, move: Move | None, room: Room, now_s: float) -> Reason:
         (case.spared is ReasonCode.STUCK, case.spared, {"for_s": case.track.course.retry_at_s - now_s}),
         (case.spared is ReasonCode.COOLING, case.spared, {"for_s": case.track.cool_until_s - now_s}),
         (case.spared is not None, case.spared, {}),
-        (room.state is not HostState.HIGH and case.slack_bytes <= 0, ReasonCode.NOTHING_RESIDENT, host),
-        (room.state is not HostState.HIGH and case.slack_bytes < case.dead_band_bytes, ReasonCode.DEAD_BAND, host),
-        (at_ceiling and case.slack_bytes <= 0, ReasonCode.AT_MAXIMUM, host),
+        (room.state is not HostState.HIGH and slack_bytes <= 0, ReasonCode.NOTHING_RESIDENT, host),
+        (room.state is not HostState.HIGH and slack_bytes < case.dead_band_bytes, ReasonCode.DEAD_BAND, host),
+        (at_ceiling and slack_bytes <= 0, ReasonCode.AT_MAXIMUM, host),
     )
     code, numbers = next(((code, n) for holds, code, n in rows if holds and code), (ReasonCode.CONTENT, host))
     return Reason(code=code, numbers=dict(numbers))

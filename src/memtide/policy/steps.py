@@ -100,9 +100,13 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
     # for a starving guest the others go down to the smallest cushion, whatever the host's state
     state = HostState.HARD if unmet_bytes and room.state is not HostState.LOW else room.state
     code = ReasonCode.FOR_OTHERS if unmet_bytes else ReasonCode.HOST_SHORT
-    slack = {uuid: 0 if case.starving else case.slack_with(state) for uuid, case in cases.items()}
-    claims = {uuid: Claim(cap_bytes=s, weight=s / cases[uuid].limits.weight) for uuid, s in slack.items()}
-    shares = fill(int(OVERSHOOT * missing_bytes) + unmet_bytes, claims)
+    donors = {uuid: case for uuid, case in cases.items() if not case.starving}
+    wanted_bytes = int(OVERSHOOT * missing_bytes) + unmet_bytes
+    easy = _share(wanted_bytes, donors, {uuid: case.easy_slack_with(state) for uuid, case in donors.items()})
+    # only what free memory cannot cover is taken from page cache
+    rest = {uuid: case.slack_with(state) - case.easy_slack_with(state) for uuid, case in donors.items()}
+    cache = _share(wanted_bytes - sum(easy.values()), donors, rest)
+    shares = {uuid: easy[uuid] + cache[uuid] for uuid in donors}
     numbers: Numbers = {
         "available_bytes": room.available_bytes,
         "reserve_bytes": room.reserve_bytes,
@@ -110,6 +114,12 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
         "state": room.state.value,
     }
     return _shrinks(cases, shares, state, code, numbers)
+
+
+def _share(amount_bytes: int, cases: dict[str, Case], slack: dict[str, int]) -> dict[str, int]:
+    """Share an amount in proportion to slack over weight."""
+    claims = {uuid: Claim(cap_bytes=s, weight=s / cases[uuid].limits.weight) for uuid, s in slack.items()}
+    return fill(amount_bytes, claims)
 
 
 def give_back(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> dict[str, Move]:
@@ -147,7 +157,7 @@ def _follow(cases: dict[str, Case], room: Room) -> dict[str, Move]:
     """Return follow mode's slow taking of what guests hold beyond their want."""
     shares = {}
     for uuid, case in cases.items():
-        beyond_bytes = case.slack_bytes - (_want(case) - case.keep_bytes)
+        beyond_bytes = min(case.idle_bytes, case.bound_bytes - _want(case))
         step_bytes = max(FOLLOW_STEP_BYTES, int(FOLLOW_STEP_RATIO * case.guest.observed.current_bytes))
         shares[uuid] = 0 if case.spared else max(0, min(beyond_bytes, step_bytes))
     numbers: Numbers = {"available_bytes": room.available_bytes, "reserve_bytes": room.reserve_bytes}
@@ -160,14 +170,12 @@ def _shrinks(
     moves = {}
     for uuid, gain_bytes in sorted(shares.items(), key=lambda item: (-item[1], item[0])):
         case = cases[uuid]
-        keep_bytes = case.keep_with(state)
-        # what comes back is less than what is asked for: ask for more, by what this guest's shrinks brought
-        ask_bytes = min(int(gain_bytes / case.track.course.yield_ratio), case.bound_bytes - keep_bytes)
+        ask_bytes = case.ask_for(gain_bytes, state)
         if ask_bytes < case.dead_band_bytes or gain_bytes <= 0:
             continue
         own = {
             "slack_bytes": case.slack_with(state),
-            "keep_bytes": keep_bytes,
+            "keep_bytes": case.keep_with(state),
             "demand_bytes": case.track.estimate.demand_bytes,
             "usable_bytes": case.track.estimate.usable_bytes,
         }

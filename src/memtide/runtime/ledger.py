@@ -2,7 +2,8 @@
 
 from memtide.errors import StoreError
 from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
-from memtide.model.reason import Reason, ReasonCode
+from memtide.model.guest import Guest
+from memtide.model.reason import Reason
 from memtide.model.record import Change, ChangeKind
 from memtide.ports import Actuator, Clock, Store
 
@@ -85,15 +86,15 @@ def _originals(action: Action, now_s: float) -> list[Change]:
     return [Change(kind=kind, key=action.uuid, name=action.name, original=str(before), at_s=now_s)]
 
 
-def undo(change: Change, *, current_bytes: int | None = None) -> Action:
-    """Return the action that puts one original back."""
-    reason = Reason(code=ReasonCode.RESTORE)
+def undo(change: Change, reason: Reason, guest: Guest | None) -> Action:
+    """Return the action that puts one original back; ``guest`` is how the guest is now, when it is about one."""
     if change.kind is ChangeKind.KSM:
         return SetKsm(files={change.key: change.original}, before={}, reason=reason)
     if change.kind is ChangeKind.STATS_PERIOD:
+        from_s = guest.traits.stats_period_s if guest else None
         return SetStatsPeriod(
-            uuid=change.key, name=change.name, from_s=None, to_s=int(change.original or 0), reason=reason
+            uuid=change.key, name=change.name, from_s=from_s, to_s=int(change.original), reason=reason
         )
     to_bytes = int(change.original)
-    from_bytes = to_bytes if current_bytes is None else current_bytes
+    from_bytes = guest.observed.current_bytes if guest else to_bytes
     return SetMemory(uuid=change.key, name=change.name, from_bytes=from_bytes, to_bytes=to_bytes, reason=reason)

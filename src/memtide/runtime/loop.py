@@ -15,13 +15,12 @@ import msgspec
 from memtide.errors import SourceError, StoreError
 from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.decision import Decision
-from memtide.model.limits import Hold, Limits
-from memtide.model.reason import Reason
 from memtide.model.record import Event, Record, Severity
 from memtide.model.snapshot import Absent, GuestSample, Snapshot
 from memtide.ports import Actuator, Clock, GuestSource, HostSource, Policy, Store
 from memtide.runtime.totals import count
 from memtide.runtime.verify import Pending, by_uuid, close, verify
+from memtide.runtime.will import Will
 from memtide.views.live import Totals
 
 __all__ = ["Actuators", "Loop"]
@@ -32,6 +31,7 @@ Actuators = Mapping[type[SetMemory] | type[SetStatsPeriod] | type[SetKsm], Actua
 
 SAME_ADVICE_S: Final = 60.0
 """Observe mode would say the same thing every tick; it is said once a minute."""
+ARRIVAL_POLL_S: Final = 0.5
 SETTLE_S: Final = 1.5
 """How long the last actions get to arrive when the loop ends."""
 
@@ -46,7 +46,7 @@ class Loop:
         policy: the law.
         actuators: for each kind of action the one that makes it, or its null twin in observe mode.
         store: what outlives a crash.
-        limits: the operator's settings for the law; may be replaced between ticks.
+        will: what operators and owners want, asked for every tick.
     """
 
     def __init__(  # noqa: PLR0913 - the seams of design §2, each a port, all by keyword
@@ -58,7 +58,7 @@ class Loop:
         policy: Policy[Any],
         actuators: Actuators,
         store: Store,
-        limits: Limits,
+        will: Will,
     ) -> None:
         self._clock = clock
         self._host = host
@@ -68,11 +68,15 @@ class Loop:
         self._store = store
         self._state = policy.initial()
         self._pending: dict[str, Pending] = {}
+        self._closed: dict[str, Outcome] = {}
         self._advice: dict[tuple[str, str], float] = {}
         self._troubles: dict[str, str] = {}
-        self.limits = limits
+        self._will = will
+        self.limits = will.at(0.0, ())
         self.wake = asyncio.Event()
         self.stopping = asyncio.Event()
+        self.ended = False
+        """No more ticks come; who waits for something must look himself."""
         self.previous: Snapshot | None = None
         self.snapshot: Snapshot | None = None
         self.decision: Decision | None = None
@@ -101,12 +105,13 @@ class Loop:
                 break
             await self.tick()
             on_tick()
-            rest_s = max(0.0, began_s + self.limits.period_s - self._clock.now_s())
+            rest_s = max(0.0, began_s + self._will.period_s - self._clock.now_s())
             if end_s is not None:
                 rest_s = min(rest_s, max(0.0, end_s - self._clock.now_s()))
             await self._clock.sleep(rest_s, self.wake)
             self.wake.clear()
         await self.settle()
+        self.ended = True
 
     async def tick(self) -> None:
         """Do one whole tick."""
@@ -116,12 +121,17 @@ class Loop:
         self.previous, self.snapshot = self.snapshot, snapshot
         await self._verify(snapshot)
         changed_from = self.decision.state if self.decision else None
-        self._state, decision = self._policy.decide(self._state, snapshot, self._live_limits(snapshot.taken_at_s))
+        self.limits = self._will.at(snapshot.taken_at_s, snapshot.guests)
+        self._state, decision = self._policy.decide(self._state, snapshot, self.limits)
         self.decision = decision
         outcomes = await self.carry_out(decision.actions)
         if outcomes or decision.state is not changed_from:
             record = Record(snapshot=snapshot, decision=decision, outcomes=tuple(outcomes))
             await self._kept("records", self._store.append(record))
+
+    async def look(self) -> None:
+        """Sample without deciding: for who needs to know the guests and nothing more."""
+        self.snapshot = await self._sample() or self.snapshot
 
     async def settle(self) -> None:
         """Give what is under way a moment to arrive, then close every outcome."""
@@ -235,6 +245,7 @@ class Loop:
         action = outcome.action
         if isinstance(action, SetMemory):
             self._pending.pop(action.uuid, None)
+            self._closed[action.uuid] = outcome
         self.totals = count(self.totals, outcome)
         await self._save(outcome)
 
@@ -284,27 +295,18 @@ class Loop:
         self.on_entry(event)
         await self._kept("events", self._store.save_event(event))
 
-    # --- what operators ask for ------------------------------------------------------------------------------
+    # --- what operators wait for -----------------------------------------------------------------------------
 
-    def hold(self, uuid: str, size_bytes: int, for_s: float) -> None:
-        """Leave a guest at a size that an operator chose, until the time is over or it starves."""
-        hold = Hold(size_bytes=size_bytes, until_s=self._clock.now_s() + for_s)
-        self.limits = msgspec.structs.replace(self.limits, holds=self.limits.holds | {uuid: hold})
-
-    async def set_memory(self, uuid: str, size_bytes: int, reason: Reason) -> Outcome | None:
-        """Send one size for one guest that is known now; ``None`` when it is not."""
-        guest = by_uuid(self.snapshot.guests).get(uuid) if self.snapshot else None
-        if guest is None:
-            return None
-        action = SetMemory(
-            uuid=uuid, name=guest.name, from_bytes=guest.observed.current_bytes, to_bytes=size_bytes, reason=reason
-        )
-        outcomes = await self.carry_out((action,))
-        return outcomes[0] if outcomes else None
-
-    def _live_limits(self, now_s: float) -> Limits:
-        """Return the limits without the holds that have run out."""
-        if any(hold.until_s <= now_s for hold in self.limits.holds.values()):
-            holds = {uuid: hold for uuid, hold in self.limits.holds.items() if hold.until_s > now_s}
-            self.limits = msgspec.structs.replace(self.limits, holds=holds)
-        return self.limits
+    async def arrival(self, outcome: Outcome, limit_s: float) -> Outcome:
+        """Return the outcome once a tick has closed it, or as it is when the limit is over."""
+        action = outcome.action
+        if not isinstance(action, SetMemory) or outcome.closed_at_s is not None:
+            return outcome
+        if self.ended:
+            await self.settle()
+        end_s = self._clock.now_s() + limit_s
+        while action.uuid in self._pending and self._clock.now_s() < end_s:
+            self.wake.set()
+            await self._clock.sleep(ARRIVAL_POLL_S, asyncio.Event())
+        closed = self._closed.get(action.uuid)
+        return closed if closed is not None and closed.id == outcome.id else outcome

@@ -1,0 +1,53 @@
+"""Changes a guest's current memory, and reads back at once; whether the guest follows is for later samples to see."""
+
+import time
+from typing import Final, Protocol
+
+from memtide.errors import ActuatorError, NoAnswerError
+from memtide.model.action import Action, Reply, Result, SetMemory
+from memtide.ports import GuestCalls
+from memtide.units import KIB
+
+__all__ = ["BalloonActuator"]
+
+AFFECT_LIVE: Final = 1
+"""VIR_DOMAIN_AFFECT_LIVE: the running guest, never its stored configuration."""
+DEADLINE_S: Final = 2.0
+
+
+class _Domain(Protocol):
+    def setMemoryFlags(self, memory: int, flags: int) -> int: ...  # noqa: N802 - libvirt's name
+    def info(self) -> list[int]: ...
+
+
+class BalloonActuator:
+    """Sends SetMemory (virDomainSetMemoryFlags).
+
+    Args:
+        guests: lets us call libvirt about one guest.
+    """
+
+    def __init__(self, guests: GuestCalls) -> None:
+        self._guests = guests
+
+    async def apply(self, action: Action) -> Reply:
+        """Ask for the size; ``DONE`` when the guest is already there, ``SENT`` while it moves."""
+        assert isinstance(action, SetMemory)  # noqa: S101 - wired by type
+        target_kib = action.to_bytes // KIB
+        began_s = time.monotonic()
+
+        def ask(domain: _Domain) -> int:
+            domain.setMemoryFlags(target_kib, AFFECT_LIVE)
+            return domain.info()[2]
+
+        try:
+            current_kib = await self._guests.on_guest(action.uuid, ask, deadline_s=DEADLINE_S)
+        except ActuatorError as error:
+            return _reply(Result.REFUSED, began_s, error.message)
+        except NoAnswerError as error:
+            return _reply(Result.NO_ANSWER, began_s, f"{error.message}; whether the guest heard it is unknown")
+        return _reply(Result.DONE if current_kib == target_kib else Result.SENT, began_s)
+
+
+def _reply(result: Result, began_s: float, detail: str = "") -> Reply:
+    return Reply(result=result, detail=detail, took_s=time.monotonic() - began_s)

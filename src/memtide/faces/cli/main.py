@@ -1,0 +1,111 @@
+"""``memtide``: the command line. A command's module is loaded when it is called, so that help comes at once."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import click
+
+from memtide import __version__
+from memtide.errors import MemtideError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+
+class Command(NamedTuple):
+    """Where a command is, and what it does in a line."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "run": Command("run", "Watch the host and its guests, and act on them if told to."),
+    "status": Command("status", "Show the host and its guests."),
+    "why": Command("why", "Say why a guest has the memory it has, and who took it."),
+    "log": Command("log", "Show what was done, why, and what came of it."),
+    "set": Command("set", "Set a guest's memory by hand."),
+    "restore": Command("restore", "Put back what memtide changed."),
+    "config": Command("config", "Show, check and explain the settings."),
+}
+"""Name -> the module below ``memtide.faces.cli``, which has a click command of that name (``set`` is ``set_``)."""
+
+EXIT_STATUSES: Final = """\b
+Exit status:
+  0  done
+  1  something failed; a sentence on stderr says what, and what to do next
+  2  the command line, or a size or duration in it, is wrong
+  3  the settings are wrong
+  4  libvirt or the host cannot be read
+  5  this user may not do that
+  6  the guest, libvirt or the kernel refused a change
+  7  the database cannot be used
+  8  another memtide already serves this host
+  9  no daemon answers, or it does not know such a guest
+130  ended by Ctrl-C"""
+
+INTERRUPTED: Final = 130
+
+
+class Commands(click.Group):
+    """A group whose commands are rows of a table until they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"memtide.faces.cli.{COMMANDS[cmd_name].module}")
+        command = getattr(module, f"{cmd_name}_" if cmd_name == "set" else cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module.__name__} has no click command {cmd_name}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the list of commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    epilog=EXIT_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version", message="memtide %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Pack more KVM guests into a host's memory, safely, and see why.
+
+    The daemon (`memtide run`) watches the host and its guests and moves memory between them. It changes nothing
+    unless told to (--act). The other commands ask the daemon.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit status."""
+    try:
+        result = cli.main(args=arguments, prog_name="memtide", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except MemtideError as error:
+        _tell(error.message, error.hint)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _tell(error.format_message().rstrip("."), f"see `{context.command_path if context else 'memtide'} --help`")
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+
+
+def _tell(message: str, hint: str) -> None:
+    click.echo(f"memtide: {message}", err=True)
+    if hint:
+        click.echo(f"  {hint}", err=True)

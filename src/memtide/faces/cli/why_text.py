@@ -1,0 +1,38 @@
+"""``memtide why`` in words and colours."""
+
+import textwrap
+from datetime import tzinfo
+
+from memtide.faces.cli.log_text import log_lines
+from memtide.faces.cli.status_text import DOING_STYLES
+from memtide.faces.cli.terminal import Line, Span, line
+from memtide.views.schema import WhyView
+from memtide.views.why import why_text
+
+__all__ = ["why_lines"]
+
+
+def why_lines(view: WhyView, *, zone: tzinfo, width: int | None) -> list[Line]:
+    """Return the answer, part by part."""
+    text = why_text(view)
+    style = DOING_STYLES.get(view.guest.doing, "")
+    lines = [line(Span(text.headline, "bold"))]
+    lines += _part("now", text.verdict, width, style)
+    lines += _part("host", text.host, width)
+    if text.next:
+        lines += _part("next", text.next, width)
+    lines += [
+        line(),
+        *(line(Span(f"  {name:<10}", "dim"), f"{size:>9}  {means}") for name, size, means in text.figures),
+    ]
+    lines += [line(), line(Span("what was done lately", "bold"))]
+    history = log_lines(view.actions, zone=zone, now_s=view.daemon.taken_at_s, width=width)
+    lines += history or [line("  nothing was ever done to it")]
+    for wish, how in text.advice:
+        lines += [line(), line(Span(wish, "bold")), *(line(f"  {row}") for row in how.splitlines())]
+    return lines
+
+
+def _part(label: str, text: str, width: int | None, style: str = "") -> list[Line]:
+    rows = textwrap.wrap(text, (width or 10_000) - 6, break_on_hyphens=False)
+    return [line(Span(f"{label if index == 0 else '':<6}", "dim"), Span(row, style)) for index, row in enumerate(rows)]

@@ -1,0 +1,216 @@
+"""The running daemon as its sockets see it: what it knows, and what an operator may ask of it."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from typing import Final
+
+from memtide import __version__
+from memtide.errors import ControlError, MemtideError
+from memtide.model.action import Action, Outcome, Result, SetMemory
+from memtide.model.reason import Reason, ReasonCode
+from memtide.model.record import Change, ChangeKind, Event, LogEntry, Severity
+from memtide.runtime.control.daemon import LogQuery
+from memtide.runtime.control.fanout import Fanout
+from memtide.runtime.ledger import undo
+from memtide.runtime.loop import Loop
+from memtide.runtime.options import RunOptions
+from memtide.runtime.parts import Parts
+from memtide.runtime.settings import OnStop
+from memtide.runtime.settings_file import Loaded, load, needs_restart
+from memtide.runtime.verify import by_uuid
+from memtide.runtime.will import Will
+from memtide.units import format_size
+from memtide.views.live import Live
+
+__all__ = ["Service", "overrides"]
+
+log: Final = logging.getLogger(__name__)
+
+RESTORED_HOLD_S: Final = 600.0
+"""What an operator gave back is not taken again before ten minutes are over."""
+ARRIVE_S: Final = 8.0
+"""How long an operator waits for a guest to arrive before the answer is "under way"."""
+
+
+def overrides(options: RunOptions) -> dict[str, object]:
+    """Return what the command line says instead of the settings file, by setting."""
+    said = {
+        "law.act": options.acting,
+        "libvirt.uri": options.uri,
+        "store.directory": None if options.state is None else str(options.state),
+        "control.directory": None if options.control is None else str(options.control),
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+class Service:
+    """One daemon; implements ``control.Daemon``.
+
+    Args:
+        parts: what it runs on.
+        loaded: the settings it was started with.
+        options: the command line, read again on reload.
+    """
+
+    def __init__(self, parts: Parts, loaded: Loaded, options: RunOptions) -> None:
+        self._parts = parts
+        self._loaded = loaded
+        self._options = options
+        self._started_at_s = parts.clock.now_s()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.entries = Fanout()
+        self.will = Will(loaded.settings.limits)
+        self.loop = Loop(
+            clock=parts.clock,
+            host=parts.host,
+            guests=parts.guests,
+            policy=parts.policy,
+            actuators=parts.actuators,
+            store=parts.store,
+            will=self.will,
+        )
+        self.loop.on_entry = self._publish
+
+    # --- what it knows --------------------------------------------------------------------------------------
+
+    def live(self) -> Live | None:
+        """Return this moment; ``None`` before the first tick."""
+        loop = self.loop
+        if loop.snapshot is None or loop.decision is None:
+            return None
+        return Live(
+            version=__version__,
+            host_name=socket.gethostname(),
+            uri=self._parts.uri,
+            acting=self._loaded.settings.act,
+            started_at_s=self._started_at_s,
+            now_s=self._parts.clock.now_s(),
+            limits=loop.limits,
+            snapshot=loop.snapshot,
+            decision=loop.decision,
+            previous_host=loop.previous.host if loop.previous else None,
+            open_outcomes=loop.open_outcomes,
+            totals=loop.totals,
+            troubles=(*loop.troubles, *self._parts.warnings),
+        )
+
+    async def log(self, query: LogQuery) -> list[LogEntry]:
+        """Return entries, oldest first."""
+        return await self._parts.store.log(vm=query.vm, since_s=query.since_s, limit=query.limit)
+
+    # --- what an operator may ask -----------------------------------------------------------------------------
+
+    async def set_memory(self, uuid: str, size_bytes: int, for_s: float, reason: Reason) -> Outcome:
+        """Set a guest's memory and leave it there for so long.
+
+        Raises:
+            ControlError: the guest is not known now, or the size is not between its floor and its maximum.
+        """
+        guest = by_uuid(self.loop.snapshot.guests).get(uuid) if self.loop.snapshot else None
+        if guest is None:
+            raise ControlError("this guest does not answer now", "see `memtide status`")
+        maximum_bytes = guest.observed.maximum_bytes
+        if not 0 < size_bytes <= maximum_bytes:
+            raise ControlError(
+                f"{guest.name} can have at most {format_size(maximum_bytes)}, not {format_size(size_bytes)}",
+                "its maximum is set in its own configuration",
+            )
+        current_bytes = guest.observed.current_bytes
+        action = SetMemory(uuid=uuid, name=guest.name, from_bytes=current_bytes, to_bytes=size_bytes, reason=reason)
+        self.will.hold(uuid, size_bytes, self._parts.clock.now_s() + for_s)
+        return (await self._carry_out([action]))[0]
+
+    async def restore(self, uuid: str | None, reason: Reason) -> list[Outcome]:
+        """Put back the original size of one guest, or all that was ever changed."""
+        kinds = (ChangeKind.MEMORY,) if uuid is not None else tuple(ChangeKind)
+        changes = [change for change in self._parts.ledger.changes(*kinds) if uuid in {None, change.key}]
+        until_s = self._parts.clock.now_s() + RESTORED_HOLD_S
+        for change in changes:
+            if change.kind is ChangeKind.MEMORY:
+                self.will.hold(change.key, int(change.original), until_s)
+        return await self._put_back(changes, reason)
+
+    async def _put_back(self, changes: list[Change], reason: Reason) -> list[Outcome]:
+        """Undo changes of the host, and of those guests that answer now; forget what is as it was."""
+        guests = by_uuid(self.loop.snapshot.guests) if self.loop.snapshot else {}
+        reachable = [change for change in changes if change.kind is ChangeKind.KSM or change.key in guests]
+        outcomes = await self._carry_out([undo(change, reason, guests.get(change.key)) for change in reachable])
+        for change, outcome in zip(reachable, outcomes, strict=True):
+            if outcome.result is Result.DONE:
+                await self._parts.ledger.drop(change.kind, change.key)
+        return outcomes
+
+    async def _carry_out(self, actions: list[Action]) -> list[Outcome]:
+        """Send actions and wait a moment for guests to arrive."""
+        outcomes = await self.loop.carry_out(tuple(actions))
+        if len(outcomes) != len(actions):
+            raise ControlError("memtide only observes here and changes nothing", "start it with `memtide run --act`")
+        return [await self.loop.arrival(outcome, ARRIVE_S) for outcome in outcomes]
+
+    # --- events, reload, end ----------------------------------------------------------------------------------
+
+    def notify(self, event: Event) -> None:
+        """Take an event of the guest source; called in the event loop's thread."""
+        self._spawn(self._take(event))
+
+    async def _take(self, event: Event) -> None:
+        await self.loop.event(event)
+        if event.code == "guest-stopped":
+            # when it starts again it has its configured size: what we remember of it would be wrong
+            for change in self._parts.ledger.changes(ChangeKind.MEMORY, ChangeKind.STATS_PERIOD):
+                if change.name == event.guest:
+                    await self._parts.ledger.drop(change.kind, change.key)
+
+    def ticked(self) -> None:
+        """Do what is done once a tick beside the loop: tell the watcher, say what is wrong with guests' metadata."""
+        for name, sentence in self.will.complaints():
+            self._say(Severity.WARNING, "metadata-rejected", sentence, guest=name)
+        live = self.live()
+        if live is not None and self._options.watcher is not None:
+            self._options.watcher.tick(live)
+
+    def reload(self) -> None:
+        """Read the settings again; with a mistake in them the old ones stay."""
+        try:
+            loaded = load(self._options.config, overrides(self._options))
+        except MemtideError as error:
+            self._say(Severity.ERROR, "settings-rejected", f"the old settings stay in force: {error.message}")
+            return
+        late = needs_restart(self._loaded, loaded)
+        self._loaded = loaded
+        self.will.reload(loaded.settings.limits)
+        rest = f"; {', '.join(late)} take effect after a restart" if late else ""
+        self._say(Severity.INFO, "settings-reloaded", f"the settings were read again{rest}")
+
+    async def finish(self) -> None:
+        """Put back what the settings say is to be put back at the end."""
+        settings = self._loaded.settings
+        rows = (
+            (ChangeKind.MEMORY, settings.on_stop_guests),
+            (ChangeKind.STATS_PERIOD, settings.on_stop_stats),
+            (ChangeKind.KSM, settings.on_stop_ksm),
+        )
+        kinds = [kind for kind, what in rows if what is OnStop.RESTORE]
+        changes = list(self._parts.ledger.changes(*kinds)) if kinds else []
+        if changes and settings.act:
+            try:
+                await self._put_back(changes, Reason(code=ReasonCode.RESTORE, numbers={"why": "memtide stops"}))
+            except MemtideError as error:
+                log.warning("not everything was put back: %s", error.message)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _say(self, severity: Severity, code: str, text: str, guest: str | None = None) -> None:
+        event = Event(at_s=self._parts.clock.now_s(), severity=severity, code=code, text=text, guest=guest)
+        self._spawn(self.loop.event(event))
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _publish(self, entry: LogEntry) -> None:
+        self.entries.publish(entry)
+        if self._options.watcher is not None:
+            self._options.watcher.entry(entry)

@@ -1,0 +1,52 @@
+"""What a simulated world answers when it is asked to change."""
+
+from typing import Final
+
+from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
+from memtide.sim.observe import NO_ANSWER
+from memtide.sim.world import World
+
+__all__ = ["apply"]
+
+DEADLINE_S: Final = 5.0
+"""What waiting in vain for a hung QEMU costs."""
+ASKED: Final = Reply(result=Result.SENT)
+
+
+def apply(world: World, action: Action) -> Reply:
+    """Ask the world for a change; like the real world it answers and never raises."""
+    if isinstance(action, SetKsm):
+        return _set_ksm(world, action)
+    guest = world.guests.get(action.uuid)
+    if guest is None:
+        return _refused(f"there is no guest {action.name} ({action.uuid})")
+    if not guest.spec.has_balloon:
+        return _refused(f"{action.name} has no balloon device")
+    if not guest.spec.behaviour.answers(world.elapsed_s):
+        return Reply(result=Result.NO_ANSWER, detail=NO_ANSWER, took_s=DEADLINE_S)
+    if isinstance(action, SetStatsPeriod):
+        guest.reports.set_period(action.to_s, world.now_s)
+        return Reply(result=Result.DONE)
+    return _set_memory(world, action)
+
+
+def _set_memory(world: World, action: SetMemory) -> Reply:
+    guest = world.guests[action.uuid]
+    if not 0 < action.to_bytes <= guest.spec.maximum_bytes:
+        return _refused(f"{action.name} can have more than 0 and at most {guest.spec.maximum_bytes} bytes")
+    guest.target_bytes = action.to_bytes
+    return ASKED
+
+
+def _set_ksm(world: World, action: SetKsm) -> Reply:
+    for name, content in action.files.items():
+        if name not in world.ksm_files:
+            return _refused(f"the simulated kernel has no /sys/kernel/mm/ksm/{name}")
+        if not content.isdecimal():
+            return _refused(f"{content!r} cannot be written to /sys/kernel/mm/ksm/{name}")
+    world.ksm_files |= action.files
+    return Reply(result=Result.DONE)
+
+
+def _refused(detail: str) -> Reply:
+    return Reply(result=Result.REFUSED, detail=detail)

@@ -1,0 +1,166 @@
+"""One simulated guest: its programs, its balloon, its reports, and how it suffers."""
+
+from typing import Final
+
+from memtide.model.guest import Reported
+from memtide.sim.host import PAGE_BYTES, HostMemory
+from memtide.sim.memory import ALL, GENTLE, MIN_FREE_BYTES, GuestMemory
+from memtide.sim.reports import Reports
+from memtide.sim.spec import GuestSpec
+
+__all__ = ["SimGuest"]
+
+RESTART_S: Final = 5.0
+"""How long a workload that the OOM killer ended is away."""
+
+
+class SimGuest:
+    """One guest. ``World`` steps it; tests may look at everything.
+
+    Args:
+        spec: what it is made of.
+        host: where its pages come from.
+        elapsed_s: seconds since the world began.
+        since_s: wall time of its start.
+        first_report_s: wall time of its first report.
+    """
+
+    def __init__(
+        self, spec: GuestSpec, host: HostMemory, *, elapsed_s: float, since_s: float, first_report_s: float
+    ) -> None:
+        self.spec = spec
+        self.memory = GuestMemory(spec, host)
+        self.reports = Reports(spec.stats_period_s, spec.stats_lag_s, first_report_s)
+        self.since_s = since_s
+        self.target_bytes = self.memory.current_bytes
+        self.is_up = True
+        self.oom_kills_total = 0
+        self.moved_bytes_total = 0
+        """How far its current memory moved, both directions."""
+        self.cache_read_bytes_total = 0
+        """File data in use that had to be read from the disk."""
+        self.shortage_bytes = 0
+        """Memory it used in the last step, or wanted to, and that was not there."""
+        self.shortage_byte_s_total = 0.0
+        self.stalled_ratio = 0.0
+        """Share of the last step that it waited for the host's memory."""
+        self._restart_at_s = 0.0
+        self._cold_read_bytes = spec.cold_cache.at(elapsed_s)
+        self._fill(elapsed_s)
+
+    def is_shrinking(self, elapsed_s: float) -> bool:
+        """Say whether its balloon is at work taking memory."""
+        behind = self.memory.current_bytes > self.target_bytes
+        return behind and self.is_up and self.spec.behaviour.follows_target(elapsed_s)
+
+    def _fill(self, elapsed_s: float) -> None:
+        """Begin as if all of this had been running for long."""
+        memory = self.memory
+        memory.anonymous_bytes = memory.touch(memory.make_room(self.spec.anonymous.at(elapsed_s), ()))
+        memory.hot_cache_bytes = memory.touch(memory.make_room(self.spec.hot_cache.at(elapsed_s), ()))
+        memory.cold_cache_bytes = memory.touch(memory.make_room(self._cold_read_bytes, ()))
+        memory.freed_bytes = memory.touch(memory.make_room(self.spec.freed_bytes, ()))
+
+    def step(self, now_s: float, elapsed_s: float, step_s: float, shrink_bytes: int) -> None:
+        """Live for one step, in which the balloon may take at most ``shrink_bytes``."""
+        self._boot_or_run(now_s, elapsed_s)
+        if not self.is_up:
+            self.stalled_ratio = 0.0
+            return
+        self.memory.begin_step(step_s)
+        if self.spec.behaviour.follows_target(elapsed_s):
+            self._follow_target(step_s, shrink_bytes)
+        shortage_bytes, waited_bytes = self._hold(elapsed_s, step_s)
+        self.memory.swap_in_hot()
+        shortage_bytes += self._read_files(elapsed_s, step_s)
+        waited_bytes += self.memory.touch_host_swapped()
+        shortage_bytes += self.memory.hot_swapped_bytes + self.memory.hot_host_swapped_bytes
+        self.shortage_bytes = shortage_bytes
+        self.shortage_byte_s_total += shortage_bytes * step_s
+        self.stalled_ratio = min(1.0, waited_bytes / (self.memory.host.spec.swap_bps * step_s))
+        self.reports.step(now_s, lambda: self.figures(now_s))
+
+    def figures(self, now_s: float) -> Reported | None:
+        """Return what it says of itself, all of this moment; in whole seconds, as QEMU keeps the time."""
+        memory, spec = self.memory, self.spec
+        # virtio_balloon.c: adjust_managed_page_count() only without DEFLATE_ON_OOM
+        whole_bytes = spec.maximum_bytes if spec.deflates_on_oom else memory.current_bytes
+        caches_bytes = memory.hot_cache_bytes + memory.cold_cache_bytes
+        honest = Reported(
+            updated_at_s=float(int(now_s)),
+            total_bytes=whole_bytes - spec.kernel_bytes,
+            usable_bytes=max(0, memory.free_bytes - MIN_FREE_BYTES) + caches_bytes,
+            unused_bytes=memory.free_bytes,
+            disk_caches_bytes=caches_bytes,
+            swap_in_bytes_total=memory.swap_in_bytes_total,
+            swap_out_bytes_total=memory.swap_out_bytes_total,
+            major_faults_total=self.major_faults_total,
+        )
+        return spec.behaviour.report(honest)
+
+    @property
+    def major_faults_total(self) -> int:
+        """Return how many pages it had to wait for from its own disk."""
+        return (self.memory.swap_in_bytes_total + self.cache_read_bytes_total) // PAGE_BYTES
+
+    def _boot_or_run(self, now_s: float, elapsed_s: float) -> None:
+        """Notice a reset; QEMU keeps the target, so the driver goes for it again once it is up."""
+        was_up, self.is_up = self.is_up, self.spec.behaviour.is_up(elapsed_s)
+        if was_up and not self.is_up:
+            self.memory.reset()
+            self.cache_read_bytes_total = 0
+            self.since_s = now_s
+            self.shortage_bytes = 0
+
+    def _follow_target(self, step_s: float, shrink_bytes: int) -> None:
+        memory = self.memory
+        if memory.current_bytes > self.target_bytes:
+            self.moved_bytes_total += memory.take(min(memory.current_bytes - self.target_bytes, shrink_bytes))
+        elif memory.current_bytes < self.target_bytes:
+            grow_bytes = min(self.target_bytes - memory.current_bytes, int(self.spec.grow_bps * step_s))
+            self.moved_bytes_total += memory.give(grow_bytes)
+
+    def _hold(self, elapsed_s: float, step_s: float) -> tuple[int, int]:
+        """Let its programs hold what they want; return what did not fit, and what the host was waited for."""
+        memory = self.memory
+        wanted_bytes = self.spec.anonymous.at(elapsed_s)
+        if elapsed_s < self._restart_at_s:
+            return wanted_bytes, 0
+        held_bytes = memory.anonymous_bytes + memory.swapped_bytes
+        if wanted_bytes < held_bytes:
+            memory.free(held_bytes - wanted_bytes)
+            return 0, 0
+        grow_bytes = min(wanted_bytes - held_bytes, int(self.spec.touch_bps * step_s))
+        room_bytes = memory.make_room(grow_bytes, ALL)
+        got_bytes = memory.touch(room_bytes)
+        memory.anonymous_bytes += got_bytes
+        if room_bytes < grow_bytes and memory.swap_is_full:
+            self._run_out(grow_bytes - room_bytes, elapsed_s)
+        return grow_bytes - got_bytes, room_bytes - got_bytes
+
+    def _run_out(self, short_bytes: int, elapsed_s: float) -> None:
+        """Take memory back from the balloon where the driver can; else the OOM killer ends the workload."""
+        if self.spec.deflates_on_oom and (given_bytes := self.memory.give(short_bytes)):
+            self.moved_bytes_total += given_bytes
+            # the driver does not go for its old target again until it is given one
+            self.target_bytes = self.memory.current_bytes
+            return
+        self.memory.free(self.memory.anonymous_bytes + self.memory.swapped_bytes)
+        self.oom_kills_total += 1
+        self._restart_at_s = elapsed_s + RESTART_S
+
+    def _read_files(self, elapsed_s: float, step_s: float) -> int:
+        """Read file data, hot data again where it was dropped; return how much hot data is missing."""
+        memory = self.memory
+        missing_bytes = self.spec.hot_cache.at(elapsed_s) - memory.hot_cache_bytes
+        memory.drop_hot_cache(max(0, -missing_bytes))
+        read_bytes = min(max(0, missing_bytes), int(self.spec.touch_bps * step_s))
+        memory.hot_cache_bytes += memory.touch(memory.make_room(read_bytes, GENTLE))
+        # what does not fit is read all the same, in place of other hot data
+        self.cache_read_bytes_total += read_bytes
+
+        before_bytes, self._cold_read_bytes = self._cold_read_bytes, self.spec.cold_cache.at(elapsed_s)
+        risen_bytes = self._cold_read_bytes - before_bytes
+        memory.drop_cold_cache(max(0, -risen_bytes))
+        memory.cold_cache_bytes += memory.touch(memory.make_room(max(0, risen_bytes), ()))
+        return max(0, self.spec.hot_cache.at(elapsed_s) - memory.hot_cache_bytes)

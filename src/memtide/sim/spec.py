@@ -1,0 +1,74 @@
+"""What a simulated host and its guests are made of: values, so that a world can be written down."""
+
+from memtide.model.base import Model
+from memtide.sim.behaviours import Behaviour
+from memtide.sim.curve import Curve, flat
+from memtide.units import GIB, MIB
+
+__all__ = ["GuestSpec", "HostSpec"]
+
+NOTHING = flat(0)
+
+
+class HostSpec(Model, frozen=True, kw_only=True):
+    """A host. The defaults are a small machine like the lab's."""
+
+    total_bytes: int
+    base_bytes: int = 512 * MIB
+    """What the host itself uses; never reclaimed, never swapped."""
+    swap_bytes: int = 0
+    """Compressed swap (zram); 0: none, so the host's OOM killer is next."""
+    swap_compression: float = 3.0
+    """How many swapped bytes one byte of memory holds; the lab's mixed content has 3."""
+    swap_bps: int = 500 * MIB
+    """How fast pages go in and out of swap, both together, bytes per second."""
+    release_bps: int = GIB
+    """How fast guests can give memory back, all together: 1 GiB/s on the lab's two cores (lab-notes)."""
+
+
+class GuestSpec(Model, frozen=True, kw_only=True):
+    """A guest. Only the name must be given: 1 GiB that idles and does as it is told."""
+
+    name: str
+    maximum_bytes: int = GIB
+    current_bytes: int | None = None
+    """What it starts with; ``None``: the maximum."""
+
+    # what runs in it
+    anonymous: Curve = NOTHING
+    """Memory its programs hold, beside the kernel's."""
+    hot_ratio: float = 1.0
+    """Share of it that is touched again and again; the rest can be swapped out without harm."""
+    hot_cache: Curve = NOTHING
+    """File data read again and again: read anew when it was dropped."""
+    cold_cache: Curve = NOTHING
+    """File data read once: each rise reads so much, each fall deletes so much."""
+    freed_bytes: int = 0
+    """Touched and freed before the world began, still resident on the host."""
+
+    # how it is built
+    kernel_bytes: int = 40 * MIB
+    """The part of its memory that is not in its MemTotal."""
+    overhead_bytes: int = 64 * MIB
+    """QEMU's own memory."""
+    swap_bytes: int = 0
+    """Its own swap, on a disk; 0: none, so its OOM killer is next."""
+    swap_bps: int = 300 * MIB
+    """How fast its pages go in and out of its swap, both together."""
+    has_balloon: bool = True
+    deflates_on_oom: bool = False
+    """Its driver gives memory back before its OOM killer acts, and keeps MemTotal as it is."""
+    stats_period_s: int | None = 1
+    stats_lag_s: float = 0.0
+    """How much later a report can be seen than it was taken."""
+
+    # how fast it is: measured on KVM (HyperAlloc, EuroSys 2025, artefact); a guest under TCG has a tenth
+    shrink_bps: int = int(0.86 * GIB)
+    grow_bps: int = int(2.1 * GIB)
+    touch_bps: int = GIB
+    """How fast its programs fill memory, and read files."""
+    recent_ratio: float = 0.95
+    """Of the free pages that are taken, by programs or by the balloon, the share that was freed recently and so is
+    resident: the kernel's free lists are last in, first out."""
+
+    behaviour: Behaviour = Behaviour()

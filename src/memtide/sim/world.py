@@ -1,0 +1,150 @@
+"""A simulated host with its guests, in fixed steps of time: the same start always takes the same course."""
+
+import math
+import uuid
+from collections.abc import Iterable
+from typing import Final
+
+from memtide.errors import MemtideError
+from memtide.model.record import Event, Severity
+from memtide.ports import Notify
+from memtide.sim.guest import SimGuest
+from memtide.sim.host import HostMemory
+from memtide.sim.spec import GuestSpec, HostSpec
+from memtide.sim.stalls import StallMeter
+
+__all__ = ["World"]
+
+START_S: Final = 1_000_000_000.0
+"""Wall time at which worlds begin unless told otherwise: a round number in logs and traces."""
+STARTED_AGO_S: Final = 3600.0
+"""The guests of the beginning started so long before it: out of everybody's boot grace."""
+SPREAD: Final = 0.618
+"""Guests report out of step; multiples of this share of the period are spread evenly."""
+ROUNDING: Final = 0.01
+"""Share of a step that a duration may be too long by: wall times are floats of a thousand million."""
+
+
+class World:
+    """The simulated world.
+
+    Args:
+        host: what the host is made of.
+        guests: the guests there are from the beginning, as if they had run for an hour.
+        start_s: wall time of the beginning, seconds since 1970.
+        step_s: the world's step; no two things happen closer together.
+    """
+
+    def __init__(
+        self, host: HostSpec, guests: Iterable[GuestSpec] = (), *, start_s: float = START_S, step_s: float = 0.1
+    ) -> None:
+        self.step_s = step_s
+        self.start_s = start_s
+        self.memory = HostMemory(host)
+        self.guests: dict[str, SimGuest] = {}
+        """By UUID."""
+        self.ksm_files = {"run": "0", "pages_to_scan": "100", "sleep_millisecs": "20"}
+        """Content of the files below /sys/kernel/mm/ksm; nothing is merged here."""
+        self.oom_kills_total = 0
+        self.some, self.full = StallMeter(step_s), StallMeter(step_s)
+        self.notify: Notify = lambda _event: None
+        self._steps = 0
+        for spec in guests:
+            self.add(spec, started_ago_s=STARTED_AGO_S)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds since the world began."""
+        return self._steps * self.step_s
+
+    @property
+    def now_s(self) -> float:
+        """Return the wall time."""
+        return self.start_s + self.elapsed_s
+
+    def guest(self, name: str) -> SimGuest:
+        """Return the guest of this name.
+
+        Raises:
+            MemtideError: there is none (any more).
+        """
+        for guest in self.guests.values():
+            if guest.spec.name == name:
+                return guest
+        raise MemtideError(f"the simulated host has no guest {name!r}")
+
+    def add(self, spec: GuestSpec, *, started_ago_s: float = 0.0) -> SimGuest:
+        """Start a guest.
+
+        Raises:
+            MemtideError: there is one of that name already, or the host has no memory left for its kernel and QEMU.
+        """
+        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"memtide-sim/{spec.name}"))
+        if identity in self.guests:
+            raise MemtideError(f"the simulated host has a guest {spec.name!r} already")
+        if self.memory.free_bytes < spec.kernel_bytes + spec.overhead_bytes:
+            raise MemtideError(f"the simulated host has no memory left to start guest {spec.name!r}")
+        self.guests[identity] = SimGuest(
+            spec,
+            self.memory,
+            elapsed_s=self.elapsed_s,
+            since_s=self.now_s - started_ago_s,
+            first_report_s=self.now_s + (spec.stats_period_s or 0) * (len(self.guests) * SPREAD % 1),
+        )
+        self._tell("guest-started", spec.name, f"{spec.name} started")
+        return self.guests[identity]
+
+    def remove(self, name: str, why: str = "stopped") -> None:
+        """End a guest's QEMU; the host has all its memory back.
+
+        Raises:
+            MemtideError: there is no such guest.
+        """
+        guest = self.guest(name)
+        guest.memory.leave()
+        self.guests = {identity: other for identity, other in self.guests.items() if other is not guest}
+        self._tell("guest-stopped", name, f"{name} {why}")
+
+    def set_huge_pages(self, size_bytes: int) -> int:
+        """Reserve host memory as huge pages, which these guests cannot use; return what there was room for."""
+        return self.memory.set_huge_pages(size_bytes)
+
+    def advance(self, duration_s: float) -> None:
+        """Let time pass, rounded up to whole steps."""
+        for _ in range(self.steps_in(duration_s)):
+            self._step()
+
+    def steps_in(self, duration_s: float) -> int:
+        """Return how many steps cover a duration; any time at all is at least one, or a waiting loop would spin."""
+        return max(1, math.ceil(duration_s / self.step_s - ROUNDING)) if duration_s > 0 else 0
+
+    def _step(self) -> None:
+        self._steps += 1
+        now_s, elapsed_s, step_s = self.now_s, self.elapsed_s, self.step_s
+        self.memory.begin_step(step_s)
+        for guest in [g for g in self.guests.values() if not g.spec.behaviour.exists(elapsed_s)]:
+            self.remove(guest.spec.name, "is gone")
+        moving = [guest for guest in self.guests.values() if guest.spec.behaviour.answers(elapsed_s)]
+        shrinking = sum(guest.is_shrinking(elapsed_s) for guest in moving)
+        share_bytes = int(self.memory.spec.release_bps * step_s / max(1, shrinking))
+        # whoever comes first finds the host's memory first: each its turn
+        turn = self._steps % max(1, len(moving))
+        for guest in moving[turn:] + moving[:turn]:
+            was_up = guest.is_up
+            guest.step(now_s, elapsed_s, step_s, min(share_bytes, int(guest.spec.shrink_bps * step_s)))
+            if was_up and not guest.is_up:
+                self._tell("guest-rebooted", guest.spec.name, f"{guest.spec.name} rebooted")
+        if self.memory.reclaim([guest.memory for guest in self.guests.values()]):
+            self._kill_largest()
+        stalls = [guest.stalled_ratio for guest in moving] or [0.0]
+        self.some.add(max(stalls))
+        self.full.add(min(stalls))
+
+    def _kill_largest(self) -> None:
+        largest = max(self.guests.values(), key=lambda guest: guest.memory.rss_bytes)
+        self.oom_kills_total += 1
+        self.remove(largest.spec.name, "was killed: the host ran out of memory")
+
+    def _tell(self, code: str, name: str, text: str) -> None:
+        severity = Severity.WARNING if code == "guest-stopped" else Severity.INFO
+        self.notify(Event(at_s=self.now_s, severity=severity, code=code, text=text, guest=name))

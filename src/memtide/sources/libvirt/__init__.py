@@ -1,0 +1,1 @@
+"""Guests through libvirt: the only place that imports its binding."""

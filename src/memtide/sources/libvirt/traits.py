@@ -1,0 +1,69 @@
+"""How a guest is built: its domain XML -> ``GuestTraits``. Total: what does not fit is as if it were not there.
+
+Sources: https://libvirt.org/formatdomain.html (memballoon, memoryBacking, hostdev, metadata). OpenNebula and nova
+write their own metadata elements; a guest's owner may reach ours through them, so nothing in it is trusted.
+"""
+
+import xml.etree.ElementTree as ET
+from typing import Final
+
+from memtide.model.guest import GuestTraits
+
+__all__ = ["METADATA", "UNREADABLE", "parse_traits"]
+
+METADATA: Final = "https://memtide.org/guest/1"
+"""Namespace of memtide's own element: ``<memtide:guest xmlns:memtide="…" manage="never" floor="2GiB"/>``."""
+_ONE: Final = "{http://opennebula.org/xmlns/libvirt/1.0}"
+_NOVA: Final = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
+OWNER_PATHS: Final = (f"metadata/{_ONE}vm/{_ONE}uname", f"metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project")
+UNREADABLE: Final = GuestTraits(has_balloon=False)
+
+
+def parse_traits(xml: str) -> GuestTraits:
+    """Return how the guest is built; ``UNREADABLE`` when this is no domain XML."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        return UNREADABLE
+    try:
+        domain = ET.fromstring(xml)  # noqa: S314 - see above
+    except (ET.ParseError, ValueError):
+        return UNREADABLE
+    balloon = domain.find("devices/memballoon")
+    model = balloon.get("model", "virtio") if balloon is not None else "none"
+    backing = domain.find("memoryBacking")
+    own = domain.find(f"metadata/{{{METADATA}}}guest")
+    return GuestTraits(
+        has_balloon=model != "none",
+        stats_period_s=_period(domain),
+        deflates_on_oom=balloon is not None and balloon.get("autodeflate") == "on",
+        reports_free_pages=balloon is not None and balloon.get("freePageReporting") == "on",
+        huge_pages=_has(backing, "hugepages"),
+        locked=_has(backing, "locked"),
+        shared_memory=backing is not None and (access := backing.find("access")) is not None
+        and access.get("mode") == "shared",
+        passthrough=any(_pins(device) for device in domain.iterfind("devices/hostdev")),
+        mergeable=not _has(backing, "nosharepages"),
+        title=_text(domain.find("title")),
+        owner=next((found for path in OWNER_PATHS if (found := _text(domain.find(path)))), None),
+        overrides={} if own is None else dict(own.attrib),
+    )  # fmt: skip
+
+
+def _period(domain: ET.Element) -> int | None:
+    stats = domain.find("devices/memballoon/stats")
+    text = "" if stats is None else stats.get("period", "")
+    # isdecimal: int() also takes "1_0" and digits of other scripts
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0 else None  # noqa: PLR2004
+
+
+def _has(parent: ET.Element | None, name: str) -> bool:
+    return parent is not None and parent.find(name) is not None
+
+
+def _pins(device: ET.Element) -> bool:
+    """Say whether a passed-through device pins the guest's memory: PCI and mediated devices use VFIO, USB does not."""
+    return device.get("type") in {"pci", "mdev"}
+
+
+def _text(element: ET.Element | None) -> str | None:
+    text = (element.text or "").strip() if element is not None else ""
+    return text or None

@@ -1,0 +1,89 @@
+"""Blocking calls in threads, each with a deadline; a call that hangs is left behind and the others go on.
+
+Threads are daemonic, so a hung call does not keep the process from ending, and reused, so that a call costs one
+hand-over each way (an executor would wait for hung threads at exit, and count them against its size for ever).
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+from memtide.errors import NoAnswerError
+
+__all__ = ["Workers"]
+
+Result = TypeVar("Result")
+
+STUCK_MOST: Final = 64
+"""More calls than this hanging at once means that something larger is wrong: no more threads are spent on it."""
+
+Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+
+class Workers:
+    """Threads for calls that may hang."""
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Job]] = []
+        self._stuck = 0
+
+    @property
+    def stuck(self) -> int:
+        """Return how many calls are past their deadline and have not come back."""
+        return self._stuck
+
+    async def call(self, function: Callable[[], Result], *, deadline_s: float) -> Result:
+        """Return what the function returns, or raise what it raises.
+
+        Raises:
+            NoAnswerError: it did not come back in time; it is left behind.
+        """
+        if self._stuck >= STUCK_MOST:
+            raise NoAnswerError(f"{self._stuck} calls hang already; no more are tried")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        jobs = self._idle.pop() if self._idle else self._spawn(loop)
+        jobs.put((function, future))
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), deadline_s)
+        except TimeoutError:
+            self._stuck += 1
+            future.add_done_callback(self._came_back)
+            raise NoAnswerError(f"no answer within {deadline_s:g} s") from None
+
+    def _came_back(self, future: "asyncio.Future[Any]") -> None:
+        self._stuck -= 1
+        future.exception()  # nobody waits for it any more; looked at, so that asyncio does not complain
+
+    def _spawn(self, loop: asyncio.AbstractEventLoop) -> "SimpleQueue[Job]":
+        jobs: SimpleQueue[Job] = SimpleQueue()
+        threading.Thread(target=self._work, args=(loop, jobs), name="memtide-libvirt", daemon=True).start()
+        return jobs
+
+    def _work(self, loop: asyncio.AbstractEventLoop, jobs: "SimpleQueue[Job]") -> None:
+        while True:
+            function, future = jobs.get()
+            value: Any = None
+            failure: BaseException | None = None
+            try:
+                value = function()
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the event loop ended meanwhile
+                loop.call_soon_threadsafe(self._settle, future, value, failure, jobs)
+            # keep nothing alive while idle
+            del function, future, value, failure
+
+    def _settle(
+        self, future: "asyncio.Future[Any]", value: object, failure: BaseException | None, jobs: "SimpleQueue[Job]"
+    ) -> None:
+        self._idle.append(jobs)
+        if future.cancelled():
+            return
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(value)

@@ -1,0 +1,60 @@
+"""The QEMU processes of many guests: found once, looked at as often as it is worth.
+
+Most facts change slowly and cost about 50 us a guest, so they are read every ten seconds; only a guest with a cgroup
+of its own is read every tick, because the cgroup's figure is then what the guest costs the host.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from memtide.sources.process import ProcessFacts, ProcessReader, Qemu
+
+__all__ = ["GuestProcesses", "started_at_s"]
+
+FACTS_EVERY_S: Final = 10.0
+SEARCH_EVERY_S: Final = 10.0
+"""A guest whose process is not found (another user's view of /proc) is not searched for at every tick."""
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class GuestProcesses:
+    """What the host's kernel knows of guests' processes, by UUID.
+
+    Args:
+        root: ``/``, or a captured tree.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._reader = ProcessReader(root)
+        self._processes: dict[str, Qemu] = {}
+        self._facts: dict[str, tuple[float, ProcessFacts]] = {}
+        self._searched_at_s = float("-inf")
+
+    def of(self, uuids: set[str], now_s: float) -> dict[str, tuple[Qemu, ProcessFacts]]:
+        """Return process and facts of those guests whose process is known."""
+        if not uuids <= self._processes.keys() and now_s - self._searched_at_s >= SEARCH_EVERY_S:
+            self._searched_at_s = now_s
+            self._processes = self._reader.find_all()
+        self._facts = {uuid: facts for uuid, facts in self._facts.items() if uuid in uuids}
+        return {uuid: (self._processes[uuid], self._fresh(uuid, now_s)) for uuid in uuids & self._processes.keys()}
+
+    def forget(self, uuid: str) -> None:
+        """Search for a guest's process again: it stopped, or started anew."""
+        self._processes.pop(uuid, None)
+        self._facts.pop(uuid, None)
+        self._searched_at_s = float("-inf")
+
+    def _fresh(self, uuid: str, now_s: float) -> ProcessFacts:
+        read_at_s, facts = self._facts.get(uuid, (float("-inf"), ProcessFacts()))
+        if now_s - read_at_s >= FACTS_EVERY_S or facts.cgroup_bytes is not None:
+            facts = self._reader.facts(self._processes[uuid])
+            self._facts[uuid] = (now_s, facts)
+        return facts
+
+
+def started_at_s(qemu: Qemu) -> float:
+    """Return when a process started, in seconds since 1970; its stat counts clock ticks since boot."""
+    since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - since_boot_s + qemu.started_ticks / TICKS_PER_S

@@ -1,0 +1,285 @@
+"""The words: one sentence for every reason, one meaning for every state of the host. Tables and their filling.
+
+A sentence follows a guest's name or a change of its memory, so it has no subject. A part in brackets is said only
+when every number in it is known, a part in ``[? …]`` only when none of them is 0 either. Numbers are printed by the
+unit their key ends in.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from memtide.model.base import Model
+from memtide.model.decision import HostState
+from memtide.model.limits import Mode
+from memtide.model.reason import Reason, ReasonCode
+from memtide.units import format_duration, format_ratio, format_size
+
+__all__ = ["PHRASES", "Phrase", "doing", "fill", "pair", "sentence", "state_means", "what_next"]
+
+
+class Phrase(Model, frozen=True, kw_only=True):
+    """How people are told of one reason."""
+
+    doing: str
+    """In a word or two what happens to the guest now, at most ten letters."""
+    says: str
+    """The sentence."""
+    next: str = ""
+    """What would change it; empty where nothing is to be said."""
+
+
+RESERVE: Final = "[: {available_of_reserve} reserve available]"
+SHORT_OF: Final = "[: {usable_bytes} usable, should have {line_bytes}]"
+NO_FIGURES: Final = "memory can be taken as soon as it reports again"
+WHEN_SHORT: Final = "memory is taken when the host has less than its reserve[ of {reserve_bytes}] left"
+
+PHRASES: Final[dict[ReasonCode, Phrase]] = {
+    ReasonCode.RELIEF: Phrase(
+        doing="gets",
+        says=f"starving{SHORT_OF}[?, growing {{growth_bps}}][?, swapped out {{swap_out_bytes}}]"
+        "[; gets {share_of_wanted} it lacks]",
+        next="nothing is taken from it for a few seconds; it gets more as long as it starves",
+    ),
+    ReasonCode.RETURN: Phrase(
+        doing="gets back",
+        says="host calm: what was taken goes back[ ({available_bytes} available, reserve {reserve_bytes})]",
+        next=WHEN_SHORT,
+    ),
+    ReasonCode.HOST_SHORT: Phrase(
+        doing="gives",
+        says=f"host short{RESERVE}[?; holds {{slack_bytes}} it does not need]",
+        next="taking ends when the host has its reserve[ of {reserve_bytes}] back",
+    ),
+    ReasonCode.FOR_OTHERS: Phrase(
+        doing="gives",
+        says="another guest starves and the host has nothing left to give[?; holds {slack_bytes} it does not need]",
+        next="taking ends when no guest starves and the host has its reserve[ of {reserve_bytes}] back",
+    ),
+    ReasonCode.FOLLOW: Phrase(
+        doing="gives",
+        says="holds more than it wants[?: {slack_bytes} it does not need]",
+        next="mode follow: it gets memory back as soon as it wants more",
+    ),
+    ReasonCode.AT_MAXIMUM: Phrase(
+        doing="full size",
+        says="has all the memory it may have[; starving all the same: {usable_bytes} usable, should have {line_bytes}]",
+        next=f"only a higher maximum or ceiling could give it more; {WHEN_SHORT}",
+    ),
+    ReasonCode.CONTENT: Phrase(
+        doing="content",
+        says="nothing to do[: the host has {available_bytes} available, its reserve is {reserve_bytes}]",
+        next=f"{WHEN_SHORT}, and given at once when the guest starves",
+    ),
+    ReasonCode.DEAD_BAND: Phrase(
+        doing="content",
+        says="could give too little to be worth moving[: {slack_bytes}][, at least {dead_band_bytes} are moved]",
+        next="memory is taken when it holds more that it does not need",
+    ),
+    ReasonCode.MOVING: Phrase(
+        doing="moving",
+        says="on its way[ to {target_bytes}]",
+        next="the next decision waits until it is there",
+    ),
+    ReasonCode.COOLING: Phrase(
+        doing="relieved",
+        says="was relieved a moment ago[: nothing is taken for {for_s}]",
+        next="after that it is treated like any other guest",
+    ),
+    ReasonCode.NO_ROOM: Phrase(
+        doing="starving",
+        says=f"starving{SHORT_OF}[?, growing {{growth_bps}}], and the host has nothing left to give",
+        next="it gets memory as soon as the host has any: stop or move a guest, or give the host swap",
+    ),
+    ReasonCode.NOTHING_RESIDENT: Phrase(
+        doing="needs all",
+        says="host short, but all that this guest holds of the host's memory it needs[ ({keep_bytes})]",
+        next="memory is taken when it holds more than it needs",
+    ),
+    ReasonCode.STATS_STALE: Phrase(
+        doing="old stats", says="its own figures are too old to act upon: nothing is taken", next=NO_FIGURES
+    ),
+    ReasonCode.STATS_NONE: Phrase(
+        doing="no stats", says="reports no figures of its own yet: nothing is taken", next=NO_FIGURES
+    ),
+    ReasonCode.STATS_CONTRADICT: Phrase(
+        doing="bad stats", says="its own figures contradict each other: nothing is taken", next=NO_FIGURES
+    ),
+    ReasonCode.BOOT_GRACE: Phrase(
+        doing="starting",
+        says="has only just started: nothing is taken until it has settled",
+        next="after the grace (setting law.boot_grace) it is treated like any other guest",
+    ),
+    ReasonCode.NOT_RUNNING: Phrase(
+        doing="not active", says="does not run: hands off", next="it is treated like any other guest when it runs again"
+    ),
+    ReasonCode.BUSY: Phrase(
+        doing="busy",
+        says="is being migrated, saved or copied: hands off",
+        next="it is treated like any other guest when that is over",
+    ),
+    ReasonCode.NO_BALLOON: Phrase(
+        doing="fixed",
+        says="has no device by which its memory could change while it runs",
+        next="<memballoon model='virtio'/> in its definition, from its next start on",
+    ),
+    ReasonCode.PINNED: Phrase(
+        doing="pinned",
+        says="its memory is pinned (passed-through device, locked memory or huge pages): taking it would give the "
+        "host nothing",
+        next="only another definition of the guest",
+    ),
+    ReasonCode.STUCK: Phrase(
+        doing="stuck",
+        says="did not follow its last target[ of {target_bytes}][: left alone for {for_s}]",
+        next="then it is tried again; look inside the guest whether its virtio memory driver works",
+    ),
+    ReasonCode.EXEMPT: Phrase(
+        doing="exempt",
+        says="exempt: its owner or the settings say hands off",
+        next="a rule or metadata that lets memtide manage it",
+    ),
+    ReasonCode.HELD: Phrase(
+        doing="held",
+        says="held at the size an operator asked for",
+        next="when the hold ends, or when it starves",
+    ),
+    ReasonCode.ABSENT: Phrase(
+        doing="no answer",
+        says="did not answer[: {why}]",
+        next="nothing is changed until it answers again",
+    ),
+    ReasonCode.STATS_PERIOD_MISSING: Phrase(
+        doing="asked", says="was never asked for its figures[; asked now for one report every {period_s}]"
+    ),
+    ReasonCode.KSM_HOST_SHORT: Phrase(doing="scans", says=f"host short{RESERVE}; looking for identical pages"),
+    ReasonCode.KSM_HOST_CALM: Phrase(doing="rests", says="host calm[ for {for_s}]; pages already merged stay merged"),
+    ReasonCode.OPERATOR: Phrase(
+        doing="by hand",
+        says="set by hand[ for {for_s}][: operator {who}][ (uid {uid}) asked]",
+        next="when the hold ends, or when it starves",
+    ),
+    ReasonCode.RESTORE: Phrase(
+        doing="restored", says="back to what it was before memtide[: operator {who}][ (uid {uid}) asked]"
+    ),
+}
+
+STATES: Final[dict[HostState, tuple[str, str, str]]] = {
+    HostState.HIGH: (
+        "the host has what it needs",
+        "gives back what it took",
+        "give back what it took",
+    ),
+    HostState.SOFT: (
+        "the host is under its reserve",
+        "takes back memory that guests hold and do not need",
+        "take back memory that guests hold and do not need",
+    ),
+    HostState.HARD: (
+        "the host is under half its reserve",
+        "takes back what guests do not need, and leaves them less to spare",
+        "take back what guests do not need, and leave them less to spare",
+    ),
+    HostState.LOW: (
+        "emergency: the host is under a quarter of its reserve",
+        "takes back what it can; only starving guests get memory",
+        "take back what it can; only starving guests would get memory",
+    ),
+}
+"""State -> what it means, what memtide does in it, what it would do if it were allowed to act."""
+
+FOLLOWS: Final = (
+    "the host has what it needs",
+    "gives guests what they want and keeps the rest for the host",
+    "give guests what they want and keep the rest for the host",
+)
+"""The same for the best state in mode ``follow``."""
+
+UNITS: Final[tuple[tuple[str, Callable[[float], str]], ...]] = (
+    ("_bytes", lambda number: format_size(int(number))),
+    ("_bps", lambda number: f"{format_size(int(number))}/s"),
+    ("_s", format_duration),
+    ("_ratio", format_ratio),
+)
+
+COMPARISONS: Final = {
+    "available_of_reserve": ("available_bytes", "of", "reserve_bytes"),
+    "share_of_wanted": ("share_bytes", "of the", "wanted_bytes"),
+}
+"""Two numbers told as one."""
+
+_PART: Final = re.compile(r"([^][]+)|\[(\??)([^]]*)]")
+_NAME: Final = re.compile(r"\{(\w+)\}")
+
+
+def sentence(reason: Reason) -> str:
+    """Return the reason in words, with as many of its numbers as there are; it never fails for a missing one."""
+    return fill(PHRASES[reason.code].says, reason.numbers)
+
+
+def what_next(reason: Reason) -> str:
+    """Return what would change this verdict; empty where there is nothing to say."""
+    return fill(PHRASES[reason.code].next, reason.numbers)
+
+
+def doing(code: ReasonCode, *, acting: bool) -> str:
+    """Return in a word or two what happens to a guest, or would happen if memtide acted."""
+    word = PHRASES[code].doing
+    would = {"gets": "would get", "gets back": "would get", "gives": "would give"}
+    return word if acting else would.get(word, word)
+
+
+def state_means(state: HostState, *, mode: str, acting: bool) -> str:
+    """Return what the host's state means and what memtide does in it, one sentence."""
+    means, does, would = FOLLOWS if state is HostState.HIGH and mode == Mode.FOLLOW else STATES[state]
+    return f"{means}; memtide {does}" if acting else f"{means}; memtide only watches, acting it would {would}"
+
+
+def fill(template: str, numbers: Mapping[str, float | str]) -> str:
+    """Return the template with its numbers; bracketed parts that lack one are left out."""
+    said = []
+    for part in _parts(template):
+        texts = {name: _text(name, numbers) for name in part.names}
+        unsaid = None in texts.values() or (part.unless_zero and not all(numbers.get(name) for name in part.names))
+        if not unsaid:
+            said.append(part.text.format_map(texts) if texts else part.text)
+    return "".join(said)
+
+
+def pair(first_bytes: int, second_bytes: int, between: str) -> str:
+    """Return two sizes, the unit once when it is the same: ``14.3 -> 14.2 GiB``, ``512 MiB -> 1.00 GiB``."""
+    first, second = format_size(first_bytes), format_size(second_bytes)
+    number, _, unit = first.rpartition(" ")
+    return f"{number if second.endswith(f' {unit}') else first} {between} {second}"
+
+
+class _Part(Model, frozen=True, kw_only=True):
+    """A stretch of a template that is said as a whole or not at all."""
+
+    text: str
+    names: tuple[str, ...]
+    unless_zero: bool
+
+
+@functools.cache
+def _parts(template: str) -> tuple[_Part, ...]:
+    # three groups in the pattern: text outside brackets, the question mark, text inside
+    pieces = _PART.findall(template)
+    return tuple(
+        _Part(text=outside or inside, names=tuple(_NAME.findall(outside or inside)), unless_zero=bool(mark))
+        for outside, mark, inside in pieces
+    )
+
+
+def _text(name: str, numbers: Mapping[str, float | str]) -> str | None:
+    """Return a number as people read it, or ``None`` when it is not there."""
+    if name in COMPARISONS:
+        first, between, second = COMPARISONS[name]
+        both = [number for key in (first, second) if isinstance(number := numbers.get(key), int | float)]
+        return pair(int(both[0]), int(both[1]), between) if len(both) == len((first, second)) else None
+    value = numbers.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    render: Callable[[float], str] = next((render for ending, render in UNITS if name.endswith(ending)), str)
+    return render(value)
