@@ -15,9 +15,9 @@ DEMO_HOST_AVAILABLE_BYTES: Final = 4 << 30
 
 DEMO_SCRIPTS: Final = {
     # Three square waves over one minute, a third apart: one of them is high at a time.
-    "wave-0": "grow 500MiB over 3s; hold 500MiB 16s; hold 60MiB 41s; loop",
-    "wave-1": "hold 60MiB 20s; grow 500MiB over 3s; hold 500MiB 16s; hold 60MiB 21s; loop",
-    "wave-2": "hold 60MiB 40s; grow 500MiB over 3s; hold 500MiB 16s; hold 60MiB 1s; loop",
+    "wave-0": "grow 500MiB over 8s; hold 500MiB 11s; hold 60MiB 41s; loop",
+    "wave-1": "hold 60MiB 20s; grow 500MiB over 8s; hold 500MiB 11s; hold 60MiB 21s; loop",
+    "wave-2": "hold 60MiB 40s; grow 500MiB over 8s; hold 500MiB 11s; hold 60MiB 1s; loop",
     # The cheapest memory there is: touched once, free since, still resident on the host.
     "giant": "touchfree 700MiB 20s; hold 40MiB 10min; loop",
     "burster": "hold 40MiB 45s; burst 300MiB for 15s; loop",
@@ -36,7 +36,11 @@ def demo(count: int = 8, size_bytes: int = 1 << 30) -> list[GuestSpec]:
         lap = index // len(scripts)
         specs.append(
             GuestSpec(
-                name=f"lab-{name}" + (f"-{lap}" if lap else ""), size_bytes=size_bytes, script=script, fill="mixed"
+                name=f"lab-{name}" + (f"-{lap}" if lap else ""),
+                size_bytes=size_bytes,
+                swap_bytes=size_bytes // 4,
+                script=script,
+                fill="mixed",
             )
         )
     return specs

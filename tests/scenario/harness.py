@@ -134,9 +134,7 @@ class Trace:
             self.under_reserve_s += self.world.step_s
 
 
-def run(
-    world: World, policy: Policy[Any] | None, limits: Limits, *, duration_s: float, period_s: float = 2.0
-) -> Trace:
+def run(world: World, policy: Policy[Any] | None, limits: Limits, *, duration_s: float, period_s: float = 2.0) -> Trace:
     """Let the law act on the world every period.
 
     Args:

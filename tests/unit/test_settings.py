@@ -58,12 +58,11 @@ def test_values_arrive_in_bytes_and_seconds() -> None:
             period_s=5.0,
             boot_grace_s=60.0,
             manage_ksm=False,
+            stats_period_s=None,
             defaults=GuestLimits(manage=False, floor_bytes=GIB, floor_ratio=0.0, ceiling_bytes=8 * GIB, weight=2.0),
             rules=(GuestRule(match="db-*", manage=False, floor_bytes=2 * GIB, ceiling_bytes=4 * GIB, weight=3.0),),
         ),
         act=True,
-        manage_stats=False,
-        stats_period_s=10,
         on_stop_guests=OnStop.RESTORE,
         on_stop_stats=OnStop.KEEP,
         on_stop_ksm=OnStop.KEEP,
@@ -75,6 +74,13 @@ def test_values_arrive_in_bytes_and_seconds() -> None:
         store_max_bytes=1024 * GIB,
         control_directory=Path("/srv/run"),
     )
+
+
+def test_a_stats_period_is_set_unless_statistics_are_left_alone() -> None:
+    """The period reaches the policy; with ``manage = false`` no period does, whatever it says."""
+    period = {"stats.period": ROWS["stats.period"].kind.parse("10s")}
+    assert build(defaults() | period).limits.stats_period_s == 10
+    assert build(defaults() | period | {"stats.manage": False}).limits.stats_period_s is None
 
 
 def test_a_reserve_in_percent_is_a_ratio() -> None:

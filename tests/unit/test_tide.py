@@ -79,11 +79,20 @@ def test_a_starving_guest_is_relieved_on_the_first_sample_that_shows_it() -> Non
 
 
 def test_relief_comes_from_idle_guests_when_the_host_has_nothing() -> None:
-    """At the emergency line the starving guest's need is taken from those with slack in the same tick."""
-    _, decision = play(*ticks(2, FULL_OF_AIR, STARVING, available_bytes=200 * MIB))
+    """At the emergency line what a growing guest will soon touch is taken from those with slack in the same tick."""
+    thin = [STARVING | {"used_bytes": used_mib * MIB} for used_mib in (150, 350)]
+    worlds = [ticks(2, FULL_OF_AIR, kind, available_bytes=200 * MIB)[i] for i, kind in enumerate(thin)]
+    _, decision = play(*worlds)
 
     assert sizes(decision)["air"] < GIB
     assert reason_of(decision, "thin") is ReasonCode.NO_ROOM
+
+
+def test_room_that_is_not_touched_costs_the_host_nothing() -> None:
+    """A guest that lacks room but does not grow gets it even where the host has nothing to spare."""
+    _, decision = play(*ticks(1, STARVING, available_bytes=100 * MIB))
+
+    assert sizes(decision)["thin"] > 400 * MIB
 
 
 def test_swap_hides_no_demand() -> None:

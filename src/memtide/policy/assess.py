@@ -12,7 +12,6 @@ from memtide.policy.constants import (
     DEMAND_MARGIN,
     FLOOR_OVER_KERNEL_BYTES,
     LOOK_AHEAD_S,
-    QEMU_OVERHEAD_BYTES,
     STARVING_SHARE,
     SWAP_NOISE_BYTES,
 )
@@ -100,8 +99,8 @@ class Case(Model, frozen=True, kw_only=True):
         """Return what to ask of the guest so that the host gains so much, never into what the guest keeps."""
         # free memory that was touched last is handed out first, then free memory never touched, then cache
         beyond = gain_bytes > self.idle_free_bytes
-        ask_bytes = (gain_bytes + (self.untouched_bytes if beyond else 0)) / self.track.course.yield_ratio
-        return max(0, min(int(ask_bytes), self.bound_bytes - self.keep_with(state)))
+        ask_bytes = gain_bytes + (self.untouched_bytes if beyond else 0)
+        return max(0, min(ask_bytes, self.bound_bytes - self.keep_with(state)))
 
 
 def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits, now_s: float) -> Case:
@@ -148,9 +147,10 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
 def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
     if before is None:
         return Track(estimate=estimate(None, guest, now_s), since_s=guest.since_s, seen_at_s=now_s)
+    found = estimate(before.estimate, guest, now_s)
     return Track(
-        estimate=estimate(before.estimate, guest, now_s),
-        course=follow(before.course, guest, now_s),
+        estimate=found,
+        course=follow(before.course, guest, found, now_s),
         since_s=guest.since_s,
         cool_until_s=before.cool_until_s,
         taken_at_s=before.taken_at_s,
@@ -176,7 +176,7 @@ def _idle(guest: Guest, track: Track, *, spared: bool) -> dict[str, int]:
         return {"idle_bytes": 0, "idle_free_bytes": 0, "untouched_bytes": 0}
     current_bytes = guest.observed.current_bytes
     leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
-    resident_bytes = min(cost_bytes - QEMU_OVERHEAD_BYTES, current_bytes) - leaving_bytes
+    resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - leaving_bytes
     not_free_bytes = found.demand_bytes if found.not_free_bytes is None else found.not_free_bytes
     free_bytes = max(0, resident_bytes - not_free_bytes)
     return {

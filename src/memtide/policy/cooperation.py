@@ -7,8 +7,10 @@ stuck                 no such progress; left alone for 30 s, twice as long each 
 ====================  ===========================================================================
 
 A page every few seconds does not count as progress (squeezed's detector falls for that), and a stuck guest is
-counted at what it has, not at what it was asked for. What the host gained from each shrink is learned as the
-guest's yield, which the next shrink is divided by.
+counted at what it has, not at what it was asked for.
+
+What the host gained less than expected from a shrink was not the guest's free memory but QEMU's own, shared, or
+pinned: it is learned as the guest's overhead, so that nothing is asked for in vain a second time.
 """
 
 from typing import Final
@@ -17,7 +19,8 @@ import msgspec
 
 from memtide.model.base import Model
 from memtide.model.guest import Guest
-from memtide.policy.constants import YIELD_LEAST
+from memtide.policy.constants import QEMU_OVERHEAD_BYTES
+from memtide.policy.demand import Estimate
 from memtide.units import MIB
 
 __all__ = ["Course", "asked", "follow", "given_up"]
@@ -27,8 +30,8 @@ PROGRESS_WITHIN_S: Final = 10.0
 RETRY_FIRST_S: Final = 30.0
 RETRY_MOST_S: Final = 1800.0
 ARRIVED_BYTES: Final = 4 * MIB
-LEARN_FROM_BYTES: Final = 16 * MIB
-"""A smaller move says nothing about the yield: the guest's own breathing is as large."""
+BREATHING_BYTES: Final = 4 * MIB
+"""A guest that grew by more than this meanwhile hides what its shrink brought."""
 
 
 class Course(Model, frozen=True, kw_only=True):
@@ -39,14 +42,18 @@ class Course(Model, frozen=True, kw_only=True):
     from_bytes: int = 0
     cost_bytes: int | None = None
     """Host cost when it was asked."""
+    expected_bytes: int = 0
+    """What the host was to gain."""
+    not_free_bytes: int | None = None
+    """What the guest held when it was asked."""
     left_bytes: int = 0
     """Distance to the target when progress was last credited."""
     progress_at_s: float = 0.0
     settled: bool = True
     failures: int = 0
     retry_at_s: float = 0.0
-    yield_ratio: float = 1.0
-    """Host memory gained per byte taken, learned; 1 until proven otherwise."""
+    overhead_bytes: int = QEMU_OVERHEAD_BYTES
+    """Resident memory that no shrink brings back, learned; the usual until proven otherwise."""
 
     def remaining_bytes(self, current_bytes: int) -> int:
         """Return how far the guest still has to go: negative when it shrinks, 0 when settled."""
@@ -57,14 +64,16 @@ class Course(Model, frozen=True, kw_only=True):
         return now_s < self.retry_at_s
 
 
-def asked(course: Course, guest: Guest, target_bytes: int, now_s: float) -> Course:
-    """Return the course after the guest was given a new target."""
+def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, gain_bytes: int, now_s: float) -> Course:  # noqa: PLR0913 - by keyword
+    """Return the course after the guest was given a new target, from which the host is to gain so much."""
     current_bytes = guest.observed.current_bytes
     return msgspec.structs.replace(
         course,
         target_bytes=target_bytes,
         from_bytes=current_bytes,
         cost_bytes=guest.observed.host_cost_bytes,
+        expected_bytes=max(0, gain_bytes),
+        not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
         progress_at_s=now_s,
         settled=False,
@@ -79,14 +88,14 @@ def given_up(course: Course, now_s: float) -> Course:
     )
 
 
-def follow(course: Course, guest: Guest, now_s: float) -> Course:
+def follow(course: Course, guest: Guest, found: Estimate, now_s: float) -> Course:
     """Return the course after one more look at the guest's current memory."""
     if course.settled or course.target_bytes is None:
         return course
     current_bytes = guest.observed.current_bytes
     left_bytes = abs(course.target_bytes - current_bytes)
     if left_bytes <= ARRIVED_BYTES:
-        return _learn(msgspec.structs.replace(course, settled=True, failures=0, left_bytes=0), guest)
+        return _learn(msgspec.structs.replace(course, settled=True, failures=0, left_bytes=0), guest, found)
     step_bytes = abs(course.target_bytes - course.from_bytes)
     if course.left_bytes - left_bytes >= PROGRESS_SHARE * step_bytes:
         return msgspec.structs.replace(course, left_bytes=left_bytes, progress_at_s=now_s)
@@ -95,10 +104,16 @@ def follow(course: Course, guest: Guest, now_s: float) -> Course:
     return given_up(course, now_s)
 
 
-def _learn(course: Course, guest: Guest) -> Course:
-    taken_bytes = course.from_bytes - guest.observed.current_bytes
+def _learn(course: Course, guest: Guest, found: Estimate) -> Course:
     cost_bytes = guest.observed.host_cost_bytes
-    if taken_bytes < LEARN_FROM_BYTES or course.cost_bytes is None or cost_bytes is None:
+    if course.expected_bytes == 0 or course.cost_bytes is None or cost_bytes is None:
         return course
-    gained_ratio = min(1.0, max(YIELD_LEAST, (course.cost_bytes - cost_bytes) / taken_bytes))
-    return msgspec.structs.replace(course, yield_ratio=(course.yield_ratio + gained_ratio) / 2)
+    if course.not_free_bytes is None or found.not_free_bytes is None:
+        return course
+    if found.not_free_bytes > course.not_free_bytes + BREATHING_BYTES:
+        return course
+    short_bytes = course.expected_bytes - (course.cost_bytes - cost_bytes)
+    # all that the guest holds is resident, so no more than the rest can be overhead
+    most_bytes = max(QEMU_OVERHEAD_BYTES, cost_bytes - found.not_free_bytes)
+    overhead_bytes = min(most_bytes, max(QEMU_OVERHEAD_BYTES, course.overhead_bytes + short_bytes))
+    return msgspec.structs.replace(course, overhead_bytes=overhead_bytes)

@@ -18,6 +18,7 @@ from memtide.policy.constants import (
     FOLLOW_WANT_RATIO,
     OVERSHOOT,
     RETURN_SHARE,
+    USED_SOON_S,
 )
 from memtide.policy.host_state import BETTER_BY, line_bytes
 from memtide.policy.share import Claim, fill
@@ -45,7 +46,7 @@ class Room(Model, frozen=True, kw_only=True):
     growing_bytes: int
     """Granted and not yet there."""
     shrinking_bytes: int
-    """Asked for and not yet back, at each guest's learned yield."""
+    """Asked for and not yet back."""
     swap_free_bytes: int
 
     @property
@@ -68,29 +69,35 @@ def room_of(snapshot: Snapshot, state: HostState, reserve_bytes: int, cases: Col
         available_bytes=memory.available_bytes,
         reserve_bytes=reserve_bytes,
         growing_bytes=sum(max(0, case.moving_bytes) for case in cases),
-        shrinking_bytes=sum(int(max(0, -case.moving_bytes) * case.track.course.yield_ratio) for case in cases),
+        shrinking_bytes=sum(min(max(0, -case.moving_bytes), case.track.course.expected_bytes) for case in cases),
         swap_free_bytes=memory.swap_free_bytes,
     )
 
 
 def relieve(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]:
-    """Return what starving guests get at once, and what they still lack because the host has no more."""
-    wants = {uuid: want for uuid, case in cases.items() if (want := _lacks(case)) > 0}
-    claims = {uuid: Claim(cap_bytes=want, weight=cases[uuid].limits.weight) for uuid, want in wants.items()}
+    """Return what starving guests get at once, and what they will soon need and the host does not have.
+
+    A guest is given all it lacks, but the host pays only for what the guest will soon touch: that is shared by
+    weight when it is too much, and each gets the same part of what it lacks as of what it will touch.
+    """
+    lacks = {uuid: lack for uuid, case in cases.items() if (lack := _lacks(case)) > 0}
+    soon = {uuid: _used_soon(cases[uuid], lack) for uuid, lack in lacks.items()}
+    claims = {uuid: Claim(cap_bytes=used, weight=cases[uuid].limits.weight) for uuid, used in soon.items()}
     shares = fill(room.for_relief_bytes, claims)
     moves = {}
-    for uuid, share_bytes in shares.items():
+    for uuid, lack_bytes in lacks.items():
         case = cases[uuid]
+        granted_bytes = lack_bytes if shares[uuid] == soon[uuid] else lack_bytes * shares[uuid] // soon[uuid]
         # a crumb would not help; a whole small want would
-        if share_bytes < min(wants[uuid], DEAD_BAND_BYTES):
+        if granted_bytes < min(lack_bytes, DEAD_BAND_BYTES):
             continue
-        numbers = relief_numbers(case, room) | {"share_bytes": share_bytes, "wanted_bytes": wants[uuid]}
+        numbers = relief_numbers(case, room) | {"share_bytes": granted_bytes, "wanted_bytes": lack_bytes}
         moves[uuid] = Move(
-            to_bytes=case.promised_bytes + share_bytes,
+            to_bytes=case.promised_bytes + granted_bytes,
             reason=Reason(code=ReasonCode.RELIEF, numbers=numbers),
-            gain_bytes=-share_bytes,
+            gain_bytes=-shares[uuid],
         )
-    return moves, sum(wants.values()) - sum(-move.gain_bytes for move in moves.values())
+    return moves, sum(soon.values()) - sum(-move.gain_bytes for move in moves.values())
 
 
 def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: int, limits: Limits) -> dict[str, Move]:
@@ -99,7 +106,8 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
         return _follow(cases, room) if limits.mode is Mode.FOLLOW else {}
     # for a starving guest the others go down to the smallest cushion, whatever the host's state
     state = HostState.HARD if unmet_bytes and room.state is not HostState.LOW else room.state
-    code = ReasonCode.FOR_OTHERS if unmet_bytes else ReasonCode.HOST_SHORT
+    short = room.available_bytes < room.reserve_bytes
+    code = ReasonCode.HOST_SHORT if short and not unmet_bytes else ReasonCode.FOR_OTHERS
     donors = {uuid: case for uuid, case in cases.items() if not case.starving}
     wanted_bytes = int(OVERSHOOT * missing_bytes) + unmet_bytes
     easy = _share(wanted_bytes, donors, {uuid: case.easy_slack_with(state) for uuid, case in donors.items()})
@@ -197,6 +205,12 @@ def _lacks(case: Case) -> int:
     seen_since = case.moving_bytes == 0 and found.updated_at_s > found.current_since_s
     least_bytes = CUSHION_BYTES[HostState.LOW] if seen_since else 0
     return min(max(short_bytes, least_bytes), case.ceiling_bytes - case.promised_bytes)
+
+
+def _used_soon(case: Case, lack_bytes: int) -> int:
+    """Return how much of what it lacks a guest will have touched before the law can look again."""
+    found = case.track.estimate
+    return min(lack_bytes, int(found.growth_bps * USED_SOON_S + found.debt_bytes))
 
 
 def _want(case: Case) -> int:

@@ -136,7 +136,9 @@ def _budget(room: Room, missing_bytes: int) -> Budget:
 def _remember(case: Case, move: Move | None, now_s: float) -> Track:
     if move is None:
         return case.track
-    track = msgspec.structs.replace(case.track, course=asked(case.track.course, case.guest, move.to_bytes, now_s))
+    found, course = case.track.estimate, case.track.course
+    course = asked(course, case.guest, found, target_bytes=move.to_bytes, gain_bytes=move.gain_bytes, now_s=now_s)
+    track = msgspec.structs.replace(case.track, course=course)
     if move.reason.code is ReasonCode.RELIEF:
         return msgspec.structs.replace(track, cool_until_s=now_s + COOL_AFTER_RELIEF_S)
     return msgspec.structs.replace(track, taken_at_s=now_s) if move.gain_bytes > 0 else track

@@ -10,7 +10,6 @@ __all__ = ["apply"]
 
 DEADLINE_S: Final = 5.0
 """What waiting in vain for a hung QEMU costs."""
-ASKED: Final = Reply(result=Result.SENT)
 
 
 def apply(world: World, action: Action) -> Reply:
@@ -35,7 +34,7 @@ def _set_memory(world: World, action: SetMemory) -> Reply:
     if not 0 < action.to_bytes <= guest.spec.maximum_bytes:
         return _refused(f"{action.name} can have more than 0 and at most {guest.spec.maximum_bytes} bytes")
     guest.target_bytes = action.to_bytes
-    return ASKED
+    return Reply(result=Result.DONE if guest.memory.current_bytes == action.to_bytes else Result.SENT)
 
 
 def _set_ksm(world: World, action: SetKsm) -> Reply:

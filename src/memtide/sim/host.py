@@ -1,5 +1,6 @@
 """The simulated host's memory: who holds it, what is swapped out, and what happens when it runs out."""
 
+import math
 from collections.abc import Collection
 from typing import Final, Protocol
 
@@ -75,7 +76,7 @@ class HostMemory:
     def begin_step(self, step_s: float) -> None:
         """Forget the last step's shortage; swap has a new step's worth of bandwidth."""
         self.unmet_bytes = 0
-        self._swap_left_bytes = int(self.spec.swap_bps * step_s)
+        self._swap_left_bytes = int(min(self.spec.swap_bytes, self.spec.swap_bps * step_s))
 
     def grant(self, wanted_bytes: int) -> int:
         """Make so many new pages resident; return how many there were."""
@@ -96,6 +97,13 @@ class HostMemory:
         self._swap_left_bytes -= moved_bytes
         self.swap_in_bytes_total += moved_bytes
         return moved_bytes
+
+    def make_way(self, size_bytes: int, guests: Collection[Victim]) -> bool:
+        """Free so much for a new process, by swapping if need be, however long it takes; say whether there is room."""
+        self.begin_step(math.inf)
+        self.unmet_bytes = size_bytes
+        self.reclaim(guests)
+        return self.free_bytes >= size_bytes
 
     def reclaim(self, guests: Collection[Victim]) -> bool:
         """Swap out until the watermark is kept and what was asked for is there, cold pages first.

@@ -10,6 +10,7 @@ from memtide.model.record import Event, Severity
 from memtide.ports import Notify
 from memtide.sim.guest import SimGuest
 from memtide.sim.host import HostMemory
+from memtide.sim.memory import GuestMemory
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.stalls import StallMeter
 
@@ -82,7 +83,7 @@ class World:
         identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"memtide-sim/{spec.name}"))
         if identity in self.guests:
             raise MemtideError(f"the simulated host has a guest {spec.name!r} already")
-        if self.memory.free_bytes < spec.kernel_bytes + spec.overhead_bytes:
+        if not self.memory.make_way(spec.kernel_bytes + spec.overhead_bytes, self._victims()):
             raise MemtideError(f"the simulated host has no memory left to start guest {spec.name!r}")
         self.guests[identity] = SimGuest(
             spec,
@@ -134,11 +135,14 @@ class World:
             guest.step(now_s, elapsed_s, step_s, min(share_bytes, int(guest.spec.shrink_bps * step_s)))
             if was_up and not guest.is_up:
                 self._tell("guest-rebooted", guest.spec.name, f"{guest.spec.name} rebooted")
-        if self.memory.reclaim([guest.memory for guest in self.guests.values()]):
+        if self.memory.reclaim(self._victims()):
             self._kill_largest()
         stalls = [guest.stalled_ratio for guest in moving] or [0.0]
         self.some.add(max(stalls))
         self.full.add(min(stalls))
+
+    def _victims(self) -> list[GuestMemory]:
+        return [guest.memory for guest in self.guests.values()]
 
     def _kill_largest(self) -> None:
         largest = max(self.guests.values(), key=lambda guest: guest.memory.rss_bytes)

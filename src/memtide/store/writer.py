@@ -217,6 +217,8 @@ class Writer:
             self._prune_due = time.monotonic() + PRUNE_AGAIN_S
 
     def _failed(self, error: Exception, batch: list[Entry]) -> None:
+        # asks the file system, which may take its time: not while holding what the callers need
+        what = error if isinstance(error, MemtideError) else explain(error, self._folder)
         with self._state:
             if isinstance(error, REFUSALS) and batch:
                 self._refuse(error, batch)
@@ -224,7 +226,6 @@ class Writer:
             self._backlog.put_back(batch)
             if is_damage(error):
                 self._damaged = True
-            what = error if isinstance(error, MemtideError) else explain(error, self._folder)
             if self._trouble is None:
                 self._trouble_since = time.monotonic()
                 log.error("%s; history waits in memory", what.message)

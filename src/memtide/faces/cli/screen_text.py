@@ -14,6 +14,8 @@ __all__ = ["screen_lines"]
 
 LOG_LEAST: Final = 4
 """Lines that stay for what happened, however many guests there are."""
+TALL: Final = 32
+"""Under this the host block is told in few lines."""
 CALM: Final = {"content", "at-maximum", "exempt", "not-running"}
 
 
@@ -26,7 +28,7 @@ def screen_lines(view: StatusView, latest: Sequence[LogView], size: os.terminal_
         size: of the terminal.
         zone: of whoever reads.
     """
-    head = head_lines(view, width=size.columns, drawn=True)
+    head = head_lines(view, width=size.columns, drawn=True, short=size.lines < TALL)
     for_guests = size.lines - len(head) - LOG_LEAST - 3
     guests = _guests(view.guests, size.columns, max(2, for_guests))
     top = [*head, line(), *guests, line()]

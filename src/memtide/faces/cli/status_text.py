@@ -56,25 +56,26 @@ def status_lines(view: StatusView, *, width: int | None, drawn: bool) -> list[Li
 # --- the host ---------------------------------------------------------------------------------------------------
 
 
-def head_lines(view: StatusView, *, width: int | None, drawn: bool) -> list[Line]:
-    """Return what there is to say of daemon and host."""
+def head_lines(view: StatusView, *, width: int | None, drawn: bool, short: bool = False) -> list[Line]:
+    """Return what there is to say of daemon and host; ``short`` saves lines for a small terminal."""
     host = view.host
     state = Span(host.state.upper(), STATE_STYLES.get(host.state, ""))
     means = f" for {format_duration(host.state_for_s)}: {host.means}"
+    pressure, swap = _pressure(host), _swap(host)
     rows = (
         ("" if drawn else "memory", _memory(host)),
         ("promised", _promised(host)),
-        ("pressure", _pressure(host)),
-        ("swap", _swap(host)),
+        ("pressure", f"{pressure.partition(' of ')[0]}; swap {swap}" if short else pressure),
+        ("swap", "" if short else swap),
         ("ksm", _ksm(host)),
         ("so far", _so_far(view)),
     )
     return [
         _title(view),
         *(line(Span(f"! {trouble}", "bad")) for trouble in view.daemon.troubles),
-        *_labelled("host", (state, Span(means)), width),
+        *_labelled("host", (state, Span(means)), width, short=short),
         *([_bar(host, width)] if drawn else []),
-        *(row for label, text in rows if text for row in _labelled(label, (Span(""), Span(text)), width)),
+        *(row for label, text in rows if text for row in _labelled(label, (Span(""), Span(text)), width, short=short)),
     ]
 
 
@@ -94,11 +95,12 @@ def _title(view: StatusView) -> Line:
     )
 
 
-def _labelled(label: str, spans: tuple[Span, Span], width: int | None) -> list[Line]:
-    """Return a labelled sentence over as many lines as it takes; the first span is its first word, or nothing."""
+def _labelled(label: str, spans: tuple[Span, Span], width: int | None, *, short: bool) -> list[Line]:
+    """Return a labelled sentence over as many lines as it takes, or one; the first span is its first word."""
     word, rest = spans
     text = word.text + rest.text
-    rows = textwrap.wrap(text, max(20, width - LABEL_WIDTH), break_on_hyphens=False) if width else [text]
+    room = len(text) if width is None else max(20, width - LABEL_WIDTH)
+    rows = [textwrap.shorten(text, room, placeholder=" …")] if short else textwrap.wrap(text, room)
     first = (Span(f"{label:<{LABEL_WIDTH}}", "dim"), word, Span(rows[0][len(word.text) :]))
     return [first, *(line(" " * LABEL_WIDTH + row) for row in rows[1:])]
 
@@ -144,8 +146,8 @@ def _pressure(host: HostView) -> str:
     pressure = host.pressure
     if pressure is None:
         return f"unknown: {host.missing.get('pressure', 'this kernel does not tell')}"
-    full = "" if pressure.full_avg10_ratio is None else f", all of them {format_ratio(pressure.full_avg10_ratio)}"
-    return f"tasks waited for memory {format_ratio(pressure.some_avg10_ratio)} of the last 10 s{full}"
+    full = "" if pressure.full_avg10_ratio is None else f", full {format_ratio(pressure.full_avg10_ratio)}"
+    return f"some {format_ratio(pressure.some_avg10_ratio)}{full} of the last 10 s spent waiting for memory"
 
 
 def _swap(host: HostView) -> str:

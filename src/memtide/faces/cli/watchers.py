@@ -9,13 +9,12 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from memtide.faces.cli.log_text import is_final, local_zone, log_lines
+from memtide.faces.cli.log_text import entry_lines, is_final, local_zone, name_width
 from memtide.faces.cli.screen_text import screen_lines
-from memtide.faces.cli.terminal import Screen, columns, print_lines
+from memtide.faces.cli.terminal import Screen, columns, is_terminal, print_lines
 from memtide.model.record import LogEntry
 from memtide.views.live import Live
 from memtide.views.log import log_view
@@ -61,11 +60,14 @@ class Printer(Silent):
             self._entries.put(view)
 
     def work(self, over: threading.Event) -> None:
-        """Print until it is over and all is said."""
+        """Print until it is over and all is said; a file is read on other days, a terminal is not."""
+        names = 0
         while not (over.is_set() and self._entries.empty()):
             with contextlib.suppress(queue.Empty, OSError):
                 view = self._entries.get(timeout=LOOK_S)
-                print_lines(log_lines([view], zone=local_zone(), now_s=time.time(), width=columns()))
+                names = max(names, name_width([view]))
+                zone, dated = local_zone(), not is_terminal()
+                print_lines(entry_lines(view, zone=zone, dated=dated, names=names, width=columns()))
 
 
 class Painter(Silent):
