@@ -1,5 +1,6 @@
 """One moment of a daemon made by hand, and a daemon that stays in it: for tests of views, sockets and commands."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -82,10 +83,11 @@ def guest(  # noqa: PLR0913 - a builder: everything by keyword, everything with 
 
 
 def verdict(name: str, code: ReasonCode, *, stats: StatsState = StatsState.FRESH, **more: Any) -> Verdict:
-    """Return a verdict; what is not a field of it becomes a number of its reason."""
-    fields = {key: more.pop(key) for key in list(more) if key in Verdict.__struct_fields__}
+    """Return a verdict; its sizes and growth are numbers of its reason too."""
+    fields = {key: value for key, value in more.items() if key in Verdict.__struct_fields__}
+    numbers = {key: value for key, value in more.items() if key not in {"starving", "weight"}}
     values = {"uuid": f"uuid-{name}", "name": name, "stats": stats, "target_bytes": None}
-    return Verdict(**values | fields, reason=Reason(code=code, numbers=more))
+    return Verdict(**values | fields, reason=Reason(code=code, numbers=numbers))
 
 
 SHORT = {"available_bytes": 1229 * MIB, "reserve_bytes": 2 * GIB}
@@ -236,6 +238,8 @@ class FakeDaemon:
         self.moment = moment
         self.history = entries()
         self.asked: list[tuple[Any, ...]] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it is served, for a test in another thread."""
 
     def live(self) -> Live | None:
         """Return the moment."""

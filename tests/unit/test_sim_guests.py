@@ -88,26 +88,28 @@ def test_reports_come_every_period_and_late_by_the_lag() -> None:
     assert len({round(simulated.now_s - age_s) for age_s in ages_s}) > 1
 
 
-def test_without_a_stats_period_a_guest_reports_nothing_until_it_is_set() -> None:
-    """Nothing is ``None`` with a reason, not zero; after the period was set reports come, and after 0 they end."""
+def test_without_a_stats_period_there_is_only_the_report_of_the_start() -> None:
+    """A driver reports once when it comes up; again only after the period was set, and no more after it is 0."""
     simulated = world(GuestSpec(name="a", stats_period_s=None))
     simulated.advance(10)
-    assert seen(simulated).reported is None
-    assert "no stats period" in seen(simulated).missing["reported"]
+    old = seen(simulated).reported
+    assert old is not None
+    assert old.updated_at_s == simulated.start_s - 3600
 
     uuid = seen(simulated).uuid
     period = SetStatsPeriod(uuid=uuid, name="a", from_s=None, to_s=2, reason=BECAUSE)
     assert apply(simulated, period).result is Result.DONE
     simulated.advance(2)
     assert seen(simulated).traits.stats_period_s == 2
-    first = seen(simulated).reported
-    assert first is not None
+    new = seen(simulated).reported
+    assert new is not None
+    assert new.updated_at_s == simulated.now_s
 
     off = SetStatsPeriod(uuid=uuid, name="a", from_s=2, to_s=0, reason=BECAUSE)
     assert apply(simulated, off).result is Result.DONE
     simulated.advance(10)
     assert seen(simulated).traits.stats_period_s is None
-    assert seen(simulated).reported == first
+    assert seen(simulated).reported == new
 
 
 # --- bad guests -------------------------------------------------------------------------------------------------
@@ -178,6 +180,7 @@ def test_a_silent_guest_shrinks_and_says_nothing() -> None:
 
     assert seen(simulated).observed.current_bytes == 300 * MIB
     assert seen(simulated).reported is None
+    assert seen(simulated).missing["reported"]
 
 
 def test_a_vanishing_guest_gives_all_its_memory_back_and_is_told_of() -> None:

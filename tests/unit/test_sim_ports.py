@@ -12,6 +12,7 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Event
 from memtide.policy.tide import Tide
 from memtide.ports import Actuator, Clock, GuestSource, HostSource
+from memtide.sim.behaviours import Vanishing
 from memtide.sim.demo import demo_world
 from memtide.sim.ports import SimActuator, SimClock, SimGuestSource, SimHostSource
 from memtide.sim.spec import GuestSpec, HostSpec
@@ -57,21 +58,30 @@ async def test_a_loops_last_rest_ends() -> None:
     assert world.elapsed_s == pytest.approx(20, abs=0.2)
 
 
-async def test_a_wake_ends_the_sleep_and_stays_set(world: World) -> None:
-    """Whoever shares the event loop gets turns during a sleep, and can end it."""
+async def test_an_event_of_the_world_can_end_the_sleep() -> None:
+    """A guest vanishes after ten seconds, and whoever is told may wake the sleeper; the wake stays set."""
+    world = World(HostSpec(total_bytes=4 * GIB), (GuestSpec(name="a", behaviour=Vanishing(at_s=10)),))
     wake = asyncio.Event()
+    await SimGuestSource(world).start(lambda _event: wake.set())
 
-    async def later() -> None:
-        while world.elapsed_s < 10:
-            await asyncio.sleep(0)
-        wake.set()
-
-    waker = asyncio.create_task(later())
     await SimClock(world).sleep(1000, wake)
-    await waker
 
-    assert 10 <= world.elapsed_s < 11
+    assert world.elapsed_s == pytest.approx(10)
     assert wake.is_set()
+
+
+async def test_everybody_else_gets_a_turn_in_every_step(world: World) -> None:
+    """The control socket answers while simulated time flies."""
+    turns, loop = [], asyncio.get_running_loop()
+
+    def turn() -> None:
+        turns.append(world.elapsed_s)
+        loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    await SimClock(world).sleep(5, asyncio.Event())
+
+    assert len(set(turns)) >= 50
 
 
 async def test_with_a_speed_time_passes_no_faster(world: World) -> None:

@@ -106,6 +106,4 @@ def _why_no_report(guest: SimGuest) -> str | None:
         return None if fits else "the guest contradicts itself"
     if not guest.spec.has_balloon:
         return "the guest has no balloon device"
-    if guest.reports.period_s is None:
-        return "no stats period is set, so the guest reports nothing"
-    return "the guest has not reported yet"
+    return "the guest never reported: it has no driver, or one without statistics"

@@ -88,6 +88,7 @@ class World:
         self.guests[identity] = SimGuest(
             spec,
             self.memory,
+            now_s=self.now_s,
             elapsed_s=self.elapsed_s,
             since_s=self.now_s - started_ago_s,
             first_report_s=self.now_s + (spec.stats_period_s or 0) * (len(self.guests) * SPREAD % 1),

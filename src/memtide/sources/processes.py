@@ -16,6 +16,7 @@ __all__ = ["GuestProcesses", "started_at_s"]
 FACTS_EVERY_S: Final = 10.0
 SEARCH_EVERY_S: Final = 10.0
 """A guest whose process is not found (another user's view of /proc) is not searched for at every tick."""
+NOT_READ: Final = (float("-inf"), ProcessFacts())
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -38,7 +39,9 @@ class GuestProcesses:
             self._searched_at_s = now_s
             self._processes = self._reader.find_all()
         self._facts = {uuid: facts for uuid, facts in self._facts.items() if uuid in uuids}
-        return {uuid: (self._processes[uuid], self._fresh(uuid, now_s)) for uuid in uuids & self._processes.keys()}
+        for uuid in uuids & self._processes.keys():
+            self._refresh(uuid, now_s)
+        return {uuid: (self._processes[uuid], self._facts[uuid][1]) for uuid in uuids & self._processes.keys()}
 
     def forget(self, uuid: str) -> None:
         """Search for a guest's process again: it stopped, or started anew."""
@@ -46,12 +49,15 @@ class GuestProcesses:
         self._facts.pop(uuid, None)
         self._searched_at_s = float("-inf")
 
-    def _fresh(self, uuid: str, now_s: float) -> ProcessFacts:
-        read_at_s, facts = self._facts.get(uuid, (float("-inf"), ProcessFacts()))
-        if now_s - read_at_s >= FACTS_EVERY_S or facts.cgroup_bytes is not None:
-            facts = self._reader.facts(self._processes[uuid])
-            self._facts[uuid] = (now_s, facts)
-        return facts
+    def _refresh(self, uuid: str, now_s: float) -> None:
+        """Read the facts again when it is time; a process that is gone is not the guest's any more."""
+        read_at_s, facts = self._facts.get(uuid, NOT_READ)
+        if now_s - read_at_s < FACTS_EVERY_S and facts.cgroup_bytes is None:
+            return
+        facts = self._reader.facts(self._processes[uuid])
+        self._facts[uuid] = (now_s, facts)
+        if facts.rss_bytes is None:
+            del self._processes[uuid]
 
 
 def started_at_s(qemu: Qemu) -> float:

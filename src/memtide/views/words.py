@@ -69,7 +69,8 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.CONTENT: Phrase(
         doing="content",
-        says="nothing to do[: the host has {available_bytes} available, its reserve is {reserve_bytes}]",
+        says="nothing to do[: the host has {available_bytes} available, reserve {reserve_bytes}]"
+        "[?; it could give {slack_bytes}]",
         next=f"{WHEN_SHORT}, and given at once when the guest starves",
     ),
     ReasonCode.DEAD_BAND: Phrase(
@@ -94,7 +95,7 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.NOTHING_RESIDENT: Phrase(
         doing="needs all",
-        says="host short, but all that this guest holds of the host's memory it needs[ ({keep_bytes})]",
+        says="host short, but it needs all that it holds[ ({keep_bytes})]",
         next="memory is taken when it holds more than it needs",
     ),
     ReasonCode.STATS_STALE: Phrase(

@@ -42,11 +42,10 @@ def _watch(client: Client, control: Path | None) -> None:
         raise UsageError("--watch redraws a terminal, and there is none", "without --watch it can be piped")
     client.status()  # a daemon that is not there is told at once, not on a screen that then vanishes
     with Screen() as screen:
-        while screen.key(0) not in {"q", "Q"}:
+        screen.draw(_look(client, screen.size.columns))
+        while screen.key(LOOK_AGAIN_S) not in {"q", "Q"}:
+            client = Client.find(control)  # it may have been started anew, elsewhere
             screen.draw(_look(client, screen.size.columns))
-            if screen.key(LOOK_AGAIN_S) in {"q", "Q"}:
-                break
-            client = Client.find(control)
 
 
 def _look(client: Client, width: int) -> list[Line]:

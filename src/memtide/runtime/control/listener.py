@@ -31,6 +31,8 @@ from memtide.runtime.control.peer import Peer, peer_of
 __all__ = ["Listener", "bind"]
 
 log: Final = logging.getLogger(__name__)
+# the library logs an error for every client that leaves before its reply is out; our own bugs we log ourselves
+logging.getLogger("asyncvarlink").setLevel(logging.CRITICAL)
 
 CONNECTIONS_MOST: Final = 64
 REQUEST_MOST_BYTES: Final = 16 * 1024
@@ -44,15 +46,19 @@ def bind(path: Path, mode: int, group_id: int | None) -> socket.socket:
     The path must be free, and the caller alone in its process with the umask.
     """
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    before = os.umask(0o777)
     try:
-        server.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    if group_id is not None:
-        os.chown(path, -1, group_id)
-    path.chmod(mode)
-    server.listen(CONNECTIONS_MOST)
+        before = os.umask(0o777)
+        try:
+            server.bind(os.fspath(path))
+        finally:
+            os.umask(before)
+        if group_id is not None:
+            os.chown(path, -1, group_id)
+        path.chmod(mode)
+        server.listen(CONNECTIONS_MOST)
+    except OSError:
+        server.close()
+        raise
     return server
 
 
@@ -163,6 +169,11 @@ class _Connection(VarlinkInterfaceServerProtocol):
         """Send a reply, and remember until when it is unread."""
         self._unread = super().send_reply(reply, fds, autoclose)
         return self._unread
+
+    def handle_call_exception(self, exc: BaseException, oneway: bool) -> None:  # noqa: FBT001 - the library's signature
+        """Log a bug and tell the peer that there is one."""
+        log.error("bug: a call failed", exc_info=exc)
+        super().handle_call_exception(exc, oneway)
 
     def eof_received(self) -> None:
         """End a stream: its peer may be gone for good, and nothing else would tell."""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from memtide.sources.libvirt.api import Connection, Domain, binding
-from memtide.sources.libvirt.link import Link
+from memtide.sources.libvirt.link import Link, Subscribe
 
-__all__ = ["Happening", "Listener", "subscriber"]
+__all__ = ["STOPPED", "Happening", "Listener", "subscriber"]
 
 
 class Happening(enum.StrEnum):
@@ -17,50 +17,59 @@ class Happening(enum.StrEnum):
     STOPPED = "guest-stopped"
     REBOOTED = "guest-rebooted"
     CHANGED = "guest-changed"
-    """How it is built, or its metadata."""
+    """How it is built, its metadata, or the job that libvirt does with it."""
     MIGRATING = "guest-migrating"
-    JOB_DONE = "guest-job-done"
 
 
-Listener = Callable[[Happening, str, str], None]
-"""Told what happened, and the guest's UUID and name."""
+Listener = Callable[[Happening, Domain, str], None]
+"""Told what happened, to which guest, and what to say of it (``{name}`` is for the guest's); empty: nothing."""
 
+STOPPED: Final = "{name} stopped"
+HOW_IT_STOPPED: Final = {
+    1: "{name} was ended from outside",
+    2: "{name} crashed",
+    3: "{name} was migrated to another host",
+    4: "{name} was saved and stopped",
+    5: "{name} failed: its QEMU ended or was killed",
+}
+"""virDomainEventStoppedDetailType."""
 LIFECYCLE: Final = {
-    0: Happening.CHANGED,  # defined
-    2: Happening.STARTED,
-    4: Happening.CHANGED,  # resumed
-    5: Happening.STOPPED,
+    0: (Happening.CHANGED, ""),  # defined
+    2: (Happening.STARTED, "{name} started"),
+    4: (Happening.CHANGED, ""),  # resumed
+    5: (Happening.STOPPED, STOPPED),
 }
 """virDomainEventType -> what it means; others tell us nothing that a sample does not."""
 OTHERS: Final = {
-    "VIR_DOMAIN_EVENT_ID_REBOOT": Happening.REBOOTED,
-    "VIR_DOMAIN_EVENT_ID_DEVICE_ADDED": Happening.CHANGED,
-    "VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED": Happening.CHANGED,
-    "VIR_DOMAIN_EVENT_ID_METADATA_CHANGE": Happening.CHANGED,
-    "VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION": Happening.MIGRATING,
-    "VIR_DOMAIN_EVENT_ID_JOB_COMPLETED": Happening.JOB_DONE,
+    "REBOOT": (Happening.REBOOTED, "{name} rebooted"),
+    "DEVICE_ADDED": (Happening.CHANGED, ""),
+    "DEVICE_REMOVED": (Happening.CHANGED, ""),
+    "METADATA_CHANGE": (Happening.CHANGED, ""),
+    "MIGRATION_ITERATION": (Happening.MIGRATING, "{name} is being migrated; memtide keeps its hands off"),
+    "JOB_COMPLETED": (Happening.CHANGED, ""),
 }
 
 
-def subscriber(listener: Listener) -> Callable[[Connection, Link], None]:
+def subscriber(listener: Listener) -> Subscribe:
     """Return what registers a listener with each new connection."""
 
-    def subscribe(connection: Connection, link: Link) -> None:
+    def subscribe(connection: Connection, link: Link) -> list[int]:
         libvirt = binding()
 
-        def tell(happening: Happening, domain: Domain) -> None:
-            link.post(listener, happening, domain.UUIDString(), domain.name())
-
-        def lifecycle(_connection: Connection, domain: Domain, event: int, _detail: int, _opaque: object) -> None:
+        def lifecycle(source: Connection, domain: Domain, event: int, detail: int, _opaque: object) -> None:
             if event in LIFECYCLE:
-                tell(LIFECYCLE[event], domain)
+                what, text = LIFECYCLE[event]
+                text = HOW_IT_STOPPED.get(detail, text) if what is Happening.STOPPED else text
+                link.post(source, listener, what, domain, text)
 
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)
-        for name, happening in OTHERS.items():
-            # the default binds this round's value: the loop's own would be the last for all
-            def other(_connection: Connection, domain: Domain, *_rest: object, what: Happening = happening) -> None:
-                tell(what, domain)
+        def other(source: Connection, domain: Domain, *rest: object) -> None:
+            what, text = OTHERS[str(rest[-1])]
+            link.post(source, listener, what, domain, text)
 
-            connection.domainEventRegisterAny(None, getattr(libvirt, name), other, None)
+        registered = [connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, None)]
+        for name in OTHERS:
+            number = getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
+            registered.append(connection.domainEventRegisterAny(None, number, other, name))
+        return registered
 
     return subscribe

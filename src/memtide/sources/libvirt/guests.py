@@ -1,51 +1,39 @@
-"""The guests, from libvirt: one bulk call a tick, NOWAIT, in a worker, with a deadline.
+"""The guests, from libvirt: who runs is kept up by events and looked up again now and then; how they are, by one poll.
 
-A guest whose QEMU hangs blocks the first bulk call, NOWAIT or not, because that call waits for its monitor; while it
-is stuck, further NOWAIT calls skip that guest and answer at once (lab-notes, "One bad guest"). So a call that is late
-is left behind and made once more in the same tick: the others are never more than a deadline late. Who is missing
-from a reply is unknown, not gone; gone is who libvirt no longer lists, or says has stopped.
+Who is missing from a reply is unknown, not gone; gone is who libvirt no longer lists, or says has stopped.
 """
 
-import asyncio
-import functools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from memtide.errors import ActuatorError, NoAnswerError, SourceError
+from memtide.model.guest import Guest
 from memtide.model.record import Event, Severity
 from memtide.model.snapshot import Absent, GuestSample
 from memtide.ports import Notify
 from memtide.sources.libvirt.api import Connection, Domain, Stats, binding
-from memtide.sources.libvirt.events import Happening, subscriber
-from memtide.sources.libvirt.known import Known, guest_of
-from memtide.sources.libvirt.link import Link
-from memtide.sources.libvirt.traits import parse_traits
+from memtide.sources.libvirt.events import STOPPED, Happening, subscriber
+from memtide.sources.libvirt.known import LEFT_OUT, Known, guest_of
+from memtide.sources.libvirt.link import OPEN_S, Link
+from memtide.sources.libvirt.poll import in_lanes, poll
+from memtide.sources.libvirt.stats import has_stopped
+from memtide.sources.libvirt.traits import parse_job, parse_traits
 from memtide.sources.libvirt.workers import Workers
-from memtide.sources.processes import GuestProcesses, started_at_s
+from memtide.sources.processes import GuestProcesses
 
 __all__ = ["LibvirtGuests"]
 
 Result = TypeVar("Result")
-Reply = list[tuple[Domain, Stats]]
 
-BATCH: Final = 50
-"""Guests per bulk call: libvirtd asks one QEMU after the other, about a millisecond each."""
-BULK_S: Final = 1.5
-LIST_S: Final = 2.0
-XML_S: Final = 1.0
+REOPEN_S: Final = 1.0
+"""How long a sample waits for a lost connection to come back."""
+LIST_S: Final = 1.0
+READ_S: Final = 1.0
 LATE_MOST: Final = 3
 """So many ticks in a row without any answer, and the connection itself is taken to hang."""
-RELIST_EVERY_S: Final = 10.0
-"""How often libvirt is asked who runs, while somebody is absent."""
-
-SENTENCES: Final = {
-    Happening.STARTED: "{name} started",
-    Happening.STOPPED: "{name} stopped",
-    Happening.REBOOTED: "{name} rebooted",
-    Happening.MIGRATING: "{name} is being migrated; memtide keeps its hands off",
-}
-"""Worth an event in the log; the others are not."""
+LIST_EVERY_S: Final = 10.0
+"""An event can be missed; who runs is asked so often at least."""
 
 
 class LibvirtGuests:
@@ -62,10 +50,13 @@ class LibvirtGuests:
         self._link = Link(uri, readonly=readonly, workers=self._workers, subscribe=subscriber(self._happened))
         self._processes = processes
         self._known: dict[str, Known] = {}
+        self._silent: set[str] = set()
+        """Those that libvirt left out last time."""
         self._notify: Notify = lambda _event: None
         self._late_ticks = 0
-        self._listed_at_s = float("-inf")
-        self._sampling = asyncio.Lock()
+        self._listed: Connection | None = None
+        """The connection that ``_known`` belongs to."""
+        self._list_at_s = float("-inf")
 
     async def start(self, notify: Notify) -> None:
         """Connect and begin to watch for events.
@@ -75,136 +66,163 @@ class LibvirtGuests:
             PermissionDeniedError: somebody does, but not to this user.
         """
         self._notify = notify
-        await self._link.open()
+        await self._link.open(OPEN_S)
 
     async def stop(self) -> None:
         """Let the connection go; one that hangs is left to the end of the process."""
-        connection = self._link.connection
-        self._link.lose("memtide stopped")
-        if connection is not None:
-            try:
-                await self._workers.call(connection.close, deadline_s=LIST_S)
-            except Exception:  # noqa: BLE001 - it is over either way
-                return
+        self._known.clear()
+        self._listed = None
+        await self._link.close()
 
     async def sample(self, now_s: float) -> GuestSample:
         """Return the guests that answered in time, and those known to exist that did not.
 
         Raises:
             SourceError: libvirt is away.
+            PermissionDeniedError: it is back, but not for this user.
         """
-        # never two polls of one guest at once: the second would only wait for the first
-        async with self._sampling:
-            connection = await self._link.open()
-            reply = await self._poll(connection)
-            answered = {domain.UUIDString(): (domain, stats) for domain, stats in reply}
-            for uuid, (domain, _) in answered.items():
-                if uuid not in self._known:
-                    self._known[uuid] = Known(domain, domain.name(), now_s)
-            absent = self._known.keys() - answered.keys()
-            if absent and now_s - self._listed_at_s >= RELIST_EVERY_S:
-                self._listed_at_s = now_s
-                await self._drop_stopped(connection, now_s)
-            await self._read_traits(answered.keys())
-            return self._assemble(answered, now_s)
+        connection = await self._link.open(REOPEN_S)
+        if connection is not self._listed or now_s >= self._list_at_s:
+            await self._list(connection, now_s)
+        stats = await self._poll(connection)
+        await self._read([known for uuid, known in self._known.items() if known.unread and uuid in stats])
+        return self._assemble(stats, now_s)
 
-    # --- one poll -------------------------------------------------------------------------------------------
+    # --- who runs ---------------------------------------------------------------------------------------------
 
-    async def _poll(self, connection: Connection) -> Reply:
-        """Return everybody's statistics; made twice when the first call hangs on somebody.
+    async def _list(self, connection: Connection, now_s: float) -> None:
+        """Bring ``_known`` up to date: with a new connection all of it, since each virDomain belongs to one.
 
         Raises:
-            SourceError: libvirt is away, or the second call hung as well.
+            SourceError: the connection is new, and libvirt does not tell who runs.
         """
-        for _attempt in range(2):
-            try:
-                parts = await asyncio.gather(*(self._bulk(call) for call in self._calls(connection)))
-            except NoAnswerError:
-                continue
-            self._late_ticks = 0
-            return [row for part in parts for row in part]
-        self._late_ticks += 1
-        if self._late_ticks >= LATE_MOST:
-            self._late_ticks = 0
-            self._link.lose(f"it did not answer {LATE_MOST} times in a row")
-        raise SourceError(f"libvirt at {self._link.uri} did not answer within {2 * BULK_S:g} s")
-
-    def _calls(self, connection: Connection) -> list[Callable[[], Reply]]:
-        """Return the bulk calls of one poll: one for all, or batches of those known when they are many."""
-        libvirt = binding()
-        groups = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BALLOON
-        nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-        active = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
-        if len(self._known) <= BATCH:
-            return [lambda: connection.getAllDomainStats(groups, active | nowait)]
-        domains = [known.domain for known in self._known.values()]
-        batches = [domains[i : i + BATCH] for i in range(0, len(domains), BATCH)]
-        return [functools.partial(connection.domainListGetStats, some, groups, nowait) for some in batches]
-
-    async def _bulk(self, call: Callable[[], Reply]) -> Reply:
+        active = binding().VIR_CONNECT_LIST_DOMAINS_ACTIVE
         try:
-            return await self._workers.call(call, deadline_s=BULK_S)
-        except binding().libvirtError as error:
-            connection = self._link.connection
-            if connection is None or not connection.isAlive():
-                self._link.lose(str(error))
-            raise SourceError(f"libvirt at {self._link.uri} is away: {error}") from error
-
-    async def _drop_stopped(self, connection: Connection, now_s: float) -> None:
-        """Drop guests that libvirt no longer lists; what cannot be asked now stays as it is."""
-        try:
-            domains = await self._workers.call(lambda: connection.listAllDomains(1), deadline_s=LIST_S)
-        except (NoAnswerError, binding().libvirtError):
-            return
+            domains = await self._workers.call(lambda: connection.listAllDomains(active), deadline_s=LIST_S)
+        except (NoAnswerError, binding().libvirtError) as error:
+            if connection is self._listed:
+                return
+            self._link.lose(f"it does not tell who runs: {error}")
+            raise SourceError(f"libvirt at {self._link.uri} does not tell who runs: {error}") from error
         running = {domain.UUIDString(): domain for domain in domains}
         for uuid in self._known.keys() - running.keys():
-            self._happened(Happening.STOPPED, uuid, self._known[uuid].name)
+            self._stopped(uuid, STOPPED)
         for uuid, domain in running.items():
-            self._known.setdefault(uuid, Known(domain, domain.name(), now_s))
+            known = self._known.setdefault(uuid, Known(domain, domain.name(), now_s))
+            known.domain = domain
+            # an end of a migration, or a change of how it is built, may have been missed with the connection
+            known.unread |= known.job is not None or connection is not self._listed
+        self._listed = connection
+        self._list_at_s = now_s + LIST_EVERY_S
 
-    async def _read_traits(self, uuids: Collection[str]) -> None:
-        """Read how guests are built, for those not read yet; who does not tell is absent this time."""
-        unread = [known for uuid in uuids if (known := self._known[uuid]).traits is None]
-        if unread:
-            await asyncio.gather(*(self._read(known) for known in unread))
+    # --- how they are -----------------------------------------------------------------------------------------
 
-    async def _read(self, known: Known) -> None:
+    async def _poll(self, connection: Connection) -> dict[str, Stats]:
+        """Return the statistics of those that answered.
+
+        Raises:
+            SourceError: nobody did, or libvirt is away.
+        """
+        domains = [known.domain for known in self._known.values()]
         try:
-            known.traits = parse_traits(await self._workers.call(known.domain.XMLDesc, deadline_s=XML_S))
-        except (NoAnswerError, binding().libvirtError) as error:
-            known.why_absent = f"its configuration cannot be read: {error}"
+            stats = await poll(connection, domains, self._workers)
+        except binding().libvirtError as error:
+            self._link.lose(str(error))
+            raise SourceError(f"libvirt at {self._link.uri} is away: {error}") from error
+        except NoAnswerError as error:
+            self._late_ticks += 1
+            if self._late_ticks >= LATE_MOST:
+                self._late_ticks = 0
+                self._link.lose(f"it did not answer {LATE_MOST} times in a row")
+            raise SourceError(f"libvirt at {self._link.uri}: {error.message}") from error
+        self._late_ticks = 0
+        return stats
 
-    def _assemble(self, answered: dict[str, tuple[Domain, Stats]], now_s: float) -> GuestSample:
-        facts = self._processes.of(set(answered), now_s) if self._processes else {}
-        guests, absent = [], []
-        for uuid, known in self._known.items():
-            qemu = facts.get(uuid)
-            if known.since_s is None and qemu is not None:
-                known.since_s = started_at_s(qemu[0])
-            guest = guest_of(uuid, known, answered[uuid][1], qemu, now_s) if uuid in answered else None
-            if guest is None:
-                absent.append(Absent(uuid=uuid, name=known.name, reason=known.why_absent, last_seen_s=known.seen_at_s))
+    async def _read(self, unread: list[Known]) -> None:
+        """Read how guests are built and what libvirt does with them; whoever does not tell stays as last read."""
+        failure = binding().libvirtError
+
+        def ask(domain: Domain) -> tuple[str, Mapping[str, Any]]:
+            xml = domain.XMLDesc()
+            try:
+                return xml, domain.jobStats()
+            except failure:  # a driver without jobs
+                return xml, {}
+
+        async def read(known: Known) -> None:
+            known.unread = False  # an event during the call sets it again
+            try:
+                xml, job = await self._workers.call(lambda: ask(known.domain), deadline_s=READ_S)
+            except (NoAnswerError, failure) as error:
+                known.unread, known.unreadable = True, f"its configuration cannot be read: {error}"
             else:
+                known.traits, known.job = parse_traits(xml), parse_job(job)
+
+        await in_lanes(unread, read)
+
+    def _assemble(self, stats: dict[str, Stats], now_s: float) -> GuestSample:
+        facts = self._processes.of(set(stats), now_s) if self._processes else {}
+        guests: list[Guest] = []
+        absent: list[Absent] = []
+        silent: set[str] = set()
+        for uuid, known in list(self._known.items()):
+            own = stats.get(uuid)
+            if own is not None and has_stopped(own):
+                self._stopped(uuid, STOPPED)
+                continue
+            process = facts.get(uuid)
+            if process is not None:
+                known.runs_as(process[0])
+            guest = None if own is None else guest_of(uuid, known, own, process)
+            if guest is not None:
                 known.seen_at_s = now_s
                 guests.append(guest)
+                continue
+            unreadable = own is not None and known.traits is None
+            if not unreadable:
+                silent.add(uuid)
+            reason = known.unreadable if unreadable else LEFT_OUT
+            absent.append(Absent(uuid=uuid, name=known.name, reason=reason, last_seen_s=known.seen_at_s))
+        if not silent <= self._silent:
+            self._list_at_s = now_s  # they hang, or have stopped: the next sample asks
+        self._silent = silent
         return GuestSample(guests=tuple(guests), absent=tuple(absent))
 
     # --- events ---------------------------------------------------------------------------------------------
 
-    def _happened(self, what: Happening, uuid: str, name: str) -> None:
+    def _happened(self, what: Happening, domain: Domain, text: str) -> None:
         """Take note of an event, in asyncio's thread."""
-        known = self._known.get(uuid)
+        uuid, name, now_s = domain.UUIDString(), domain.name(), time.time()
         if what is Happening.STOPPED:
-            self._known.pop(uuid, None)
-        if what in {Happening.STOPPED, Happening.STARTED} and self._processes is not None:
-            self._processes.forget(uuid)
+            self._stopped(uuid, text)
+            return
+        if what is Happening.STARTED:
+            self._known.setdefault(uuid, Known(domain, name, now_s))
+            self._forget_process(uuid)
+        known = self._known.get(uuid)
+        if known is None:
+            return
+        news = text and not (what is Happening.MIGRATING and known.job)
+        known.take_note(what, now_s)
+        if news:
+            self._tell(what, name, text)
+
+    def _stopped(self, uuid: str, text: str) -> None:
+        """Drop a guest and say so; only once, however often it is heard."""
+        known = self._known.pop(uuid, None)
         if known is not None:
-            known.take_note(what, time.time())
-        if what in SENTENCES and not (what is Happening.MIGRATING and known is not None and known.told):
-            if known is not None:
-                known.told = what is Happening.MIGRATING
-            text = SENTENCES[what].format(name=name)
-            self._notify(Event(at_s=time.time(), severity=Severity.INFO, code=what.value, text=text, guest=name))
+            self._forget_process(uuid)
+            self._tell(Happening.STOPPED, known.name, text)
+
+    def _forget_process(self, uuid: str) -> None:
+        if self._processes is not None:
+            self._processes.forget(uuid)
+
+    def _tell(self, what: Happening, name: str, text: str) -> None:
+        event = Event(
+            at_s=time.time(), severity=Severity.INFO, code=what.value, text=text.format(name=name), guest=name
+        )
+        self._notify(event)
 
     # --- for the actuators ------------------------------------------------------------------------------------
 
@@ -213,17 +231,19 @@ class LibvirtGuests:
 
         Raises:
             ActuatorError: there is no such guest, or libvirt refused.
-            NoAnswerError: nothing came back in time.
+            NoAnswerError: nothing came back in time, or the connection broke meanwhile.
         """
         known = self._known.get(uuid)
-        if known is None or self._link.connection is None:
+        if known is None or self._link.connection is not self._listed:
             raise ActuatorError("libvirt does not know this guest now")
         try:
             return await self._workers.call(lambda: call(known.domain), deadline_s=deadline_s)
         except binding().libvirtError as error:
+            if error.get_error_domain() == binding().VIR_FROM_RPC:
+                raise NoAnswerError(f"the connection broke: {error}") from error
             raise ActuatorError(str(error)) from error
 
     def forget_traits(self, uuid: str) -> None:
-        """Read how the guest is built again at the next sample."""
+        """Read how the guest is built again at the next sample; until then the old holds."""
         if uuid in self._known:
-            self._known[uuid].traits = None
+            self._known[uuid].unread = True

@@ -11,12 +11,12 @@ from memtide.sources.libvirt.api import Domain, Stats
 from memtide.sources.libvirt.events import Happening
 from memtide.sources.libvirt.stats import parse_observed, parse_reported, parse_state
 from memtide.sources.process import ProcessFacts, Qemu
+from memtide.sources.processes import started_at_s
 
-__all__ = ["Known", "guest_of"]
+__all__ = ["LEFT_OUT", "Known", "guest_of"]
 
-MIGRATION_SILENT_S: Final = 30.0
-"""A migration that was not heard of for so long is over, or never ended."""
 LEFT_OUT: Final = "libvirt left it out of its reply: its monitor is busy or hangs"
+OF_PROCESS: Final = ("pid", "cgroup_bytes", "swapped_bytes", "merged_bytes")
 
 
 @dataclass(slots=True)
@@ -24,37 +24,40 @@ class Known:
     """One guest, as long as libvirt knows it."""
 
     domain: Domain
+    """Of the present connection."""
     name: str
-    seen_at_s: float
+    since_s: float
+    seen_at_s: float | None = None
     traits: GuestTraits | None = None
-    """``None``: to be read."""
-    since_s: float | None = None
-    migrating_at_s: float = 0.0
-    """When a running migration was last heard of."""
-    told: bool = False
-    """The log knows of that migration."""
-    why_absent: str = LEFT_OUT
+    job: str | None = None
+    """What libvirt itself is doing with it (a migration), so that hands must be off."""
+    unread: bool = True
+    """Traits and job must be read, again or at last."""
+    unreadable: str = ""
+    """Why they could not be read."""
+    pid: int | None = None
 
     def take_note(self, what: Happening, now_s: float) -> None:
         """Change what an event has made wrong."""
         if what in {Happening.STARTED, Happening.REBOOTED}:
             self.since_s = now_s
-        if what in {Happening.STARTED, Happening.CHANGED}:
-            self.traits = None
         if what is Happening.MIGRATING:
-            self.migrating_at_s = now_s
-        if what is Happening.JOB_DONE:
-            self.migrating_at_s = 0.0
+            self.job = "migration"
+        elif what is not Happening.REBOOTED:
+            self.unread = True
+
+    def runs_as(self, qemu: Qemu) -> None:
+        """Take note of its process: it tells when the guest started, also when we did not hear of that."""
+        if qemu.pid != self.pid:
+            started_s = started_at_s(qemu)
+            self.since_s = started_s if self.pid is None and self.seen_at_s is None else max(self.since_s, started_s)
+            self.pid = qemu.pid
 
 
-def guest_of(
-    uuid: str, known: Known, stats: Stats, process: tuple[Qemu, ProcessFacts] | None, now_s: float
-) -> Guest | None:
-    """Return the guest as it is now; ``None``, with the reason in ``known``, when too little is known of it."""
+def guest_of(uuid: str, known: Known, stats: Stats, process: tuple[Qemu, ProcessFacts] | None) -> Guest | None:
+    """Return the guest as it is now; ``None`` when libvirt says too little of it this time."""
     observed = parse_observed(stats)
     if observed is None or known.traits is None:
-        if known.traits is not None:
-            known.why_absent = LEFT_OUT
         return None
     missing: Missing = {}
     if process is not None:
@@ -68,12 +71,10 @@ def guest_of(
         )
         missing |= {name: why for name, why in facts.missing.items() if name != "rss_bytes"}
     else:
-        missing |= dict.fromkeys(("pid", "cgroup_bytes", "swapped_bytes", "merged_bytes"), "its process was not found")
+        missing |= dict.fromkeys(OF_PROCESS, "its process was not found")
     if observed.rss_bytes is None:
         missing["rss_bytes"] = "libvirt does not say"
     state, busy = parse_state(stats)
-    if now_s - known.migrating_at_s < MIGRATION_SILENT_S:
-        busy = "migration"
     return Guest(
         uuid=uuid,
         name=known.name,
@@ -82,6 +83,6 @@ def guest_of(
         traits=known.traits,
         reported=parse_reported(stats, observed, missing),
         since_s=known.since_s,
-        busy=busy,
+        busy=known.job or busy,
         missing=missing,
     )

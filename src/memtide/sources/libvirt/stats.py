@@ -12,19 +12,20 @@ from memtide.model.guest import GuestState, Observed, Reported
 from memtide.sources.libvirt.api import Stats
 from memtide.units import KIB
 
-__all__ = ["BUSY_REASONS", "STATES", "parse_observed", "parse_reported", "parse_state"]
+__all__ = ["BUSY_REASONS", "STATES", "has_stopped", "parse_observed", "parse_reported", "parse_state"]
 
 STATES: Final = {
     1: GuestState.RUNNING,
     2: GuestState.BLOCKED,
     3: GuestState.PAUSED,
     4: GuestState.SHUTTING_DOWN,
-    5: GuestState.UNKNOWN,  # shut off: it will be gone in a moment
     6: GuestState.CRASHED,
     7: GuestState.SUSPENDED,
 }
-"""virDomainState."""
+"""virDomainState; ``SHUT_OFF`` is no state of a guest that runs."""
+SHUT_OFF: Final = 5
 BUSY_REASONS: Final = {
+    (1, 10): "post-copy migration",
     (3, 2): "migration",
     (3, 3): "save",
     (3, 4): "dump",
@@ -32,13 +33,18 @@ BUSY_REASONS: Final = {
     (3, 11): "starting up",
     (3, 12): "post-copy migration",
 }
-"""(virDomainState, virDomainPausedReason) -> why hands are off."""
+"""(virDomainState, its own reason) -> why hands are off."""
 UNSAID_BYTES: Final = 2**53
 """No guest has 8 PiB; -1 and its kin are far above, in bytes as in KiB."""
 
 
+def has_stopped(stats: Stats) -> bool:
+    """Say whether the guest is there only as a definition: it ended, and we did not hear of it."""
+    return _whole(stats.get("state.state")) == SHUT_OFF
+
+
 def parse_state(stats: Stats) -> tuple[GuestState, str | None]:
-    """Return the guest's state and, when a job of libvirt's keeps it paused, which."""
+    """Return the guest's state and, when libvirt itself is at work on it, with what."""
     state, reason = stats.get("state.state"), stats.get("state.reason")
     return STATES.get(_whole(state), GuestState.UNKNOWN), BUSY_REASONS.get((_whole(state), _whole(reason)))
 
@@ -55,9 +61,9 @@ def parse_observed(stats: Stats) -> Observed | None:
 
 def parse_reported(stats: Stats, observed: Observed, missing: Missing) -> Reported | None:
     """Return the guest's own report; ``None``, with the reason in ``missing``, when there is none to believe."""
-    updated_at_s = _whole(stats.get("balloon.last-update"))
+    updated_at_s = _count(stats, "last-update")
     total_bytes, usable_bytes = _size(stats, "available"), _size(stats, "usable")
-    if updated_at_s <= 0:
+    if not updated_at_s:
         missing["reported"] = "the guest never reported: no driver, or no stats period"
     elif total_bytes is None or usable_bytes is None:
         missing["reported"] = "the guest's driver does not say how much memory is usable"
@@ -67,17 +73,12 @@ def parse_reported(stats: Stats, observed: Observed, missing: Missing) -> Report
             f"{observed.maximum_bytes} at most"
         )
     else:
-        unused_bytes = _size(stats, "unused")
+        optional = {field: read(stats, name) for field, (name, read) in OPTIONAL.items()}
+        if (optional["unused_bytes"] or 0) > total_bytes:
+            optional["unused_bytes"] = None
+        missing |= {field: "the guest's driver does not say" for field, value in optional.items() if value is None}
         return Reported(
-            updated_at_s=float(updated_at_s),
-            total_bytes=total_bytes,
-            usable_bytes=usable_bytes,
-            unused_bytes=None if unused_bytes is None else min(unused_bytes, total_bytes),
-            disk_caches_bytes=_size(stats, "disk_caches"),
-            swap_in_bytes_total=_size(stats, "swap_in"),
-            swap_out_bytes_total=_size(stats, "swap_out"),
-            major_faults_total=_count(stats, "major_fault"),
-            minor_faults_total=_count(stats, "minor_fault"),
+            updated_at_s=float(updated_at_s), total_bytes=total_bytes, usable_bytes=usable_bytes, **optional
         )
     return None
 
@@ -95,3 +96,14 @@ def _size(stats: Stats, name: str) -> int | None:
 def _count(stats: Stats, name: str) -> int | None:
     value = _whole(stats.get(f"balloon.{name}"))
     return value if 0 <= value < UNSAID_BYTES else None
+
+
+OPTIONAL: Final = {
+    "unused_bytes": ("unused", _size),
+    "disk_caches_bytes": ("disk_caches", _size),
+    "swap_in_bytes_total": ("swap_in", _size),
+    "swap_out_bytes_total": ("swap_out", _size),
+    "major_faults_total": ("major_fault", _count),
+    "minor_faults_total": ("minor_fault", _count),
+}
+"""Field of ``Reported`` -> the name in libvirt's ``balloon`` group, and how it is read: not every driver has all."""

@@ -5,11 +5,12 @@ write their own metadata elements; a guest's owner may reach ours through them, 
 """
 
 import xml.etree.ElementTree as ET
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from memtide.model.guest import GuestTraits
 
-__all__ = ["METADATA", "UNREADABLE", "parse_traits"]
+__all__ = ["METADATA", "UNREADABLE", "parse_job", "parse_traits"]
 
 METADATA: Final = "https://memtide.org/guest/1"
 """Namespace of memtide's own element: ``<memtide:guest xmlns:memtide="…" manage="never" floor="2GiB"/>``."""
@@ -17,6 +18,16 @@ _ONE: Final = "{http://opennebula.org/xmlns/libvirt/1.0}"
 _NOVA: Final = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
 OWNER_PATHS: Final = (f"metadata/{_ONE}vm/{_ONE}uname", f"metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project")
 UNREADABLE: Final = GuestTraits(has_balloon=False)
+PINNING: Final = {
+    "hostdev": ("type", {"pci", "mdev"}),  # VFIO; a USB or SCSI device does not
+    "interface": ("type", {"hostdev", "vdpa"}),
+    "disk": ("type", {"nvme"}),
+}
+"""Device -> attribute and values with which the device itself reaches all of the guest's memory, and so pins it."""
+JOBS: Final = {
+    2: "save", 3: "restore", 4: "migration", 5: "migration", 6: "snapshot", 7: "snapshot", 8: "dump",
+}  # fmt: skip
+"""virDomainJobOperation -> why hands are off; a backup does not mind."""
 
 
 def parse_traits(xml: str) -> GuestTraits:
@@ -30,6 +41,7 @@ def parse_traits(xml: str) -> GuestTraits:
     balloon = domain.find("devices/memballoon")
     model = balloon.get("model", "virtio") if balloon is not None else "none"
     backing = domain.find("memoryBacking")
+    access = domain.find("memoryBacking/access")
     own = domain.find(f"metadata/{{{METADATA}}}guest")
     return GuestTraits(
         has_balloon=model != "none",
@@ -37,15 +49,24 @@ def parse_traits(xml: str) -> GuestTraits:
         deflates_on_oom=balloon is not None and balloon.get("autodeflate") == "on",
         reports_free_pages=balloon is not None and balloon.get("freePageReporting") == "on",
         huge_pages=_has(backing, "hugepages"),
-        locked=_has(backing, "locked"),
-        shared_memory=backing is not None and (access := backing.find("access")) is not None
-        and access.get("mode") == "shared",
-        passthrough=any(_pins(device) for device in domain.iterfind("devices/hostdev")),
+        locked=_has(backing, "locked") or _has(domain, "launchSecurity"),
+        shared_memory=(access is not None and access.get("mode") == "shared")
+        or any(cell.get("memAccess") == "shared" for cell in domain.iterfind("cpu/numa/cell")),
+        passthrough=any(
+            device.get(name) in values
+            for tag, (name, values) in PINNING.items()
+            for device in domain.iterfind(f"devices/{tag}")
+        ),
         mergeable=not _has(backing, "nosharepages"),
         title=_text(domain.find("title")),
         owner=next((found for path in OWNER_PATHS if (found := _text(domain.find(path)))), None),
         overrides={} if own is None else dict(own.attrib),
     )  # fmt: skip
+
+
+def parse_job(stats: Mapping[str, Any]) -> str | None:
+    """Return why libvirt's own job (virDomainGetJobStats) wants hands off the guest; ``None`` without such a job."""
+    return JOBS.get(stats.get("operation", 0)) if stats.get("type") else None
 
 
 def _period(domain: ET.Element) -> int | None:
@@ -57,11 +78,6 @@ def _period(domain: ET.Element) -> int | None:
 
 def _has(parent: ET.Element | None, name: str) -> bool:
     return parent is not None and parent.find(name) is not None
-
-
-def _pins(device: ET.Element) -> bool:
-    """Say whether a passed-through device pins the guest's memory: PCI and mediated devices use VFIO, USB does not."""
-    return device.get("type") in {"pci", "mdev"}
 
 
 def _text(element: ET.Element | None) -> str | None:

@@ -17,6 +17,8 @@ __all__ = ["Workers"]
 
 Result = TypeVar("Result")
 
+AT_ONCE: Final = 32
+"""More calls than this wait for their turn; a call left behind gives its place away."""
 STUCK_MOST: Final = 64
 """More calls than this hanging at once means that something larger is wrong: no more threads are spent on it."""
 
@@ -24,10 +26,11 @@ Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class Workers:
-    """Threads for calls that may hang."""
+    """Threads for calls that may hang; at most ``AT_ONCE`` at work and ``STUCK_MOST`` stuck."""
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Job]] = []
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._stuck = 0
 
     @property
@@ -38,21 +41,29 @@ class Workers:
     async def call(self, function: Callable[[], Result], *, deadline_s: float) -> Result:
         """Return what the function returns, or raise what it raises.
 
+        Args:
+            function: runs in a thread.
+            deadline_s: seconds from its start; waiting for a place is not counted.
+
         Raises:
             NoAnswerError: it did not come back in time; it is left behind.
         """
-        if self._stuck >= STUCK_MOST:
-            raise NoAnswerError(f"{self._stuck} calls hang already; no more are tried")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        jobs = self._idle.pop() if self._idle else self._spawn(loop)
-        jobs.put((function, future))
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), deadline_s)
-        except TimeoutError:
-            self._stuck += 1
-            future.add_done_callback(self._came_back)
-            raise NoAnswerError(f"no answer within {deadline_s:g} s") from None
+        async with self._places:
+            if self._stuck >= STUCK_MOST:
+                raise NoAnswerError(f"{self._stuck} calls hang already; no more are tried")
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[Result] = loop.create_future()
+            jobs = self._idle.pop() if self._idle else self._spawn(loop)
+            jobs.put((function, future))
+            try:
+                await asyncio.wait((future,), timeout=deadline_s)
+            finally:  # late, or whoever waited was cancelled
+                if not future.done():
+                    self._stuck += 1
+                    future.add_done_callback(self._came_back)
+        if not future.done():
+            raise NoAnswerError(f"no answer within {deadline_s:g} s")
+        return future.result()
 
     def _came_back(self, future: "asyncio.Future[Any]") -> None:
         self._stuck -= 1
@@ -81,8 +92,6 @@ class Workers:
         self, future: "asyncio.Future[Any]", value: object, failure: BaseException | None, jobs: "SimpleQueue[Job]"
     ) -> None:
         self._idle.append(jobs)
-        if future.cancelled():
-            return
         if failure is not None:
             future.set_exception(failure)
         else:

@@ -1,0 +1,95 @@
+"""One poll of many guests: bulk calls in batches, NOWAIT, each in a worker with a deadline.
+
+A guest whose QEMU hangs blocks the first bulk call, NOWAIT or not, because that call waits for its monitor; while it
+is stuck, further NOWAIT calls skip that guest and answer at once (lab-notes, "One bad guest"). So a batch that is late
+is left behind and its guests are asked one by one in the same tick: however many hang, the others are little later
+than one deadline, and the ticks after that are as quick as ever.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar
+
+from memtide.errors import NoAnswerError
+from memtide.sources.libvirt.api import Connection, Domain, Stats, binding
+from memtide.sources.libvirt.workers import Workers
+
+__all__ = ["in_lanes", "poll"]
+
+BATCH: Final = 50
+"""Guests per bulk call: libvirtd asks one QEMU after the other, about a millisecond each."""
+BULK_S: Final = 1.0
+ONE_S: Final = 0.25
+ALL_ONES_S: Final = 0.8
+"""Time for all the single calls of a batch: with ``BULK_S`` less than a tick of 2 s."""
+LANES: Final = 8
+
+Item = TypeVar("Item")
+Reply = list[tuple[Domain, Stats]]
+
+
+async def poll(connection: Connection, domains: Sequence[Domain], workers: Workers) -> dict[str, Stats]:
+    """Return the statistics by UUID of those that answered.
+
+    Raises:
+        NoAnswerError: nothing at all came back in time, from any batch.
+        libvirt.libvirtError: the calls failed, all of them.
+    """
+    libvirt = binding()
+    groups = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BALLOON
+    nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+
+    async def ask(some: Sequence[Domain], deadline_s: float) -> Reply:
+        call = functools.partial(connection.domainListGetStats, list(some), groups, nowait)
+        return await workers.call(call, deadline_s=deadline_s)
+
+    async def batch(some: Sequence[Domain]) -> Reply:
+        try:
+            return await ask(some, BULK_S)
+        except NoAnswerError:
+            return await _one_by_one(some, ask)
+
+    batches = [batch(domains[first : first + BATCH]) for first in range(0, len(domains), BATCH)]
+    parts = await asyncio.gather(*batches, return_exceptions=True)
+    replies = [part for part in parts if not isinstance(part, BaseException)]
+    failures = [part for part in parts if isinstance(part, BaseException)]
+    bugs = [failure for failure in failures if not isinstance(failure, (NoAnswerError, libvirt.libvirtError))]
+    if bugs or (failures and not replies):
+        raise (bugs or failures)[0]
+    return {domain.UUIDString(): stats for reply in replies for domain, stats in reply}
+
+
+async def _one_by_one(domains: Sequence[Domain], ask: Callable[[Sequence[Domain], float], Awaitable[Reply]]) -> Reply:
+    """Ask each guest alone.
+
+    Raises:
+        NoAnswerError: not one call came back: it is libvirt itself that hangs.
+    """
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + ALL_ONES_S
+    replies: list[Reply] = []
+
+    async def one(domain: Domain) -> None:
+        if loop.time() >= end_s:
+            return
+        try:
+            replies.append(await ask([domain], ONE_S))
+        except NoAnswerError:
+            return
+
+    await in_lanes(domains, one)
+    if not replies:
+        raise NoAnswerError(f"no answer within {BULK_S + ALL_ONES_S:g} s")
+    return [row for reply in replies for row in reply]
+
+
+async def in_lanes(items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+    """Do some work for each item, for a few of them at a time."""
+    waiting = iter(items)
+
+    async def lane() -> None:
+        for item in waiting:
+            await work(item)
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))

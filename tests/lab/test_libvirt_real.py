@@ -1,0 +1,217 @@
+"""The guest source and its actuators on real guests: what hangs, dies or comes back is somebody else's trouble."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import Guest as LabGuest
+from lab import GuestSpec, Lab
+from memtide.actuators.balloon import BalloonActuator
+from memtide.actuators.stats_period import StatsPeriodActuator
+from memtide.errors import SourceError
+from memtide.model.action import Result, SetMemory, SetStatsPeriod
+from memtide.model.guest import Guest
+from memtide.model.reason import Reason, ReasonCode
+from memtide.model.record import Event
+from memtide.model.snapshot import GuestSample
+from memtide.sources.libvirt.guests import LibvirtGuests
+from memtide.sources.processes import GuestProcesses
+from memtide.units import MIB
+
+WAIT_S = 600.0  # another lab may be running on this machine
+TICK_S = 2.0
+SIZE_BYTES = 512 * MIB
+SMALL_BYTES = 384 * MIB
+BECAUSE = Reason(code=ReasonCode.OPERATOR)
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Three guests: one reports, one has no stats period, and the last is there to be killed."""
+    specs = [
+        GuestSpec(name="calm", size_bytes=SIZE_BYTES, stats_period_s=1),
+        GuestSpec(name="mute", size_bytes=SIZE_BYTES, stats_period_s=None),
+        GuestSpec(name="doomed", size_bytes=SIZE_BYTES, stats_period_s=1),
+    ]
+    with Lab(specs, wait_s=WAIT_S) as running:
+        yield running
+
+
+class Watched:
+    """A source, and the events that it told of."""
+
+    def __init__(self, uri: str) -> None:
+        self.source = LibvirtGuests(uri, readonly=False, processes=GuestProcesses(Path("/")))
+        self.events: list[Event] = []
+
+    async def sample(self) -> GuestSample:
+        """Return the guests as they are now."""
+        return await self.source.sample(time.time())
+
+    async def guest(self, name: str) -> Guest:
+        """Return one guest as it is now."""
+        return next(guest for guest in (await self.sample()).guests if guest.name == name)
+
+    async def until(self, holds: Callable[[GuestSample], bool], *, limit_s: float) -> GuestSample:
+        """Return the first sample of which this holds, or the last one when the time is over; libvirt may be away."""
+        end_s = time.monotonic() + limit_s
+        sample = GuestSample(guests=())
+        while time.monotonic() < end_s:
+            try:
+                sample = await self.sample()
+            except SourceError:
+                sample = GuestSample(guests=())
+            if holds(sample):
+                break
+            await asyncio.sleep(0.2)
+        return sample
+
+    def codes(self, name: str) -> list[str]:
+        """Return what was told of a guest."""
+        return [event.code for event in self.events if event.guest == name]
+
+
+@pytest.fixture
+async def watched(lab: Lab) -> AsyncIterator[Watched]:
+    """A source that has just connected."""
+    watched = Watched(lab.uri)
+    await watched.source.start(watched.events.append)
+    yield watched
+    await watched.source.stop()
+
+
+def by_name(lab: Lab, name: str) -> LabGuest:
+    """Return the hands on one guest."""
+    return next(guest for guest in lab.guests if guest.name == name)
+
+
+def names(sample: GuestSample) -> set[str]:
+    """Return the guests that answered."""
+    return {guest.name for guest in sample.guests}
+
+
+async def test_reports_appear_once_the_period_is_set(watched: Watched) -> None:
+    """The period is read back from the guest's configuration, and in a moment the guest speaks; then it is put back."""
+    mute = await watched.guest("mute")
+    assert mute.reported is None
+    assert "period" in mute.missing["reported"]
+    actuator = StatsPeriodActuator(watched.source)
+
+    reply = await actuator.apply(SetStatsPeriod(uuid=mute.uuid, name="mute", from_s=None, to_s=1, reason=BECAUSE))
+    assert reply.result is Result.DONE
+    assert (await watched.guest("mute")).traits.stats_period_s == 1
+    speaking = await watched.until(lambda s: all(g.reported for g in s.guests), limit_s=15)
+    assert all(guest.reported for guest in speaking.guests)
+
+    reply = await actuator.apply(SetStatsPeriod(uuid=mute.uuid, name="mute", from_s=1, to_s=0, reason=BECAUSE))
+    assert reply.result is Result.DONE
+    assert (await watched.guest("mute")).traits.stats_period_s is None
+
+
+async def test_a_guest_moves_and_the_reply_says_that_it_was_told(watched: Watched) -> None:
+    """Down, and up again."""
+    calm = await watched.guest("calm")
+    actuator = BalloonActuator(watched.source)
+    for to_bytes in (SMALL_BYTES, SIZE_BYTES):
+        action = SetMemory(uuid=calm.uuid, name="calm", from_bytes=SIZE_BYTES, to_bytes=to_bytes, reason=BECAUSE)
+        assert (await actuator.apply(action)).result is Result.SENT
+        moved = await watched.until(
+            lambda s, to=to_bytes: any(g.name == "calm" and g.observed.current_bytes == to for g in s.guests),
+            limit_s=20,
+        )
+        assert any(guest.observed.current_bytes == to_bytes for guest in moved.guests if guest.name == "calm")
+
+
+async def test_a_guest_that_hangs_delays_nobody(lab: Lab, watched: Watched) -> None:
+    """The others stay fresh, it becomes absent, calls to it end in time, and it comes back."""
+    guests = {guest.name: guest for guest in (await watched.sample()).guests}
+    hung = by_name(lab, "mute")
+    hung.stop_process()
+    try:
+        for _tick in range(3):
+            began_s = time.monotonic()
+            sample = await watched.sample()
+            assert time.monotonic() - began_s < TICK_S
+            assert names(sample) >= {"calm", "doomed"}
+            assert all(g.reported and time.time() - g.reported.updated_at_s < 2 * TICK_S + 1 for g in sample.guests)
+        assert [absent.name for absent in sample.absent] == ["mute"]
+        assert "hangs" in sample.absent[0].reason
+
+        actuator = BalloonActuator(watched.source)
+        told = [
+            SetMemory(uuid=guests[name].uuid, name=name, from_bytes=SIZE_BYTES, to_bytes=SIZE_BYTES, reason=BECAUSE)
+            for name in ("mute", "calm")
+        ]
+        lost, served = await asyncio.gather(*map(actuator.apply, told))
+        assert lost.result is Result.NO_ANSWER
+        assert served.result is Result.SENT
+        assert served.took_s < 1
+    finally:
+        hung.cont_process()
+    back = await watched.until(lambda s: "mute" in names(s), limit_s=10)
+    assert "mute" in names(back)
+    assert watched.source._workers.stuck == 0
+    assert watched.codes("mute") == []
+
+
+async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: Watched) -> None:
+    """Killed and started: the same guests by UUID within 10 s, calls work again, nothing leaks, nobody is announced."""
+    before = {guest.uuid: guest.since_s for guest in (await watched.sample()).guests}
+    open_files = 0
+    for turn in range(2):
+        lab.libvirtd.kill()
+        with pytest.raises(SourceError):
+            await watched.sample()
+        lab.libvirtd.start()
+        began_s = time.monotonic()
+        back = await watched.until(lambda s: len(s.guests) == len(before), limit_s=10)
+        assert time.monotonic() - began_s < 10
+        assert {guest.uuid: guest.since_s for guest in back.guests} == before
+        # the virDomain of the dead connection would refuse this
+        calm = next(guest for guest in back.guests if guest.name == "calm")
+        action = SetMemory(uuid=calm.uuid, name="calm", from_bytes=SIZE_BYTES, to_bytes=SIZE_BYTES, reason=BECAUSE)
+        assert (await BalloonActuator(watched.source).apply(action)).result is Result.SENT
+        now_open = len(list(Path("/proc/self/fd").iterdir()))
+        assert turn == 0 or now_open <= open_files
+        open_files = now_open
+    assert watched.events == []
+
+
+async def test_a_reset_guest_is_known_anew(lab: Lab, watched: Watched) -> None:
+    """Its process goes on, but its kernel starts again: the time since which we know it says so."""
+    before = await watched.guest("calm")
+    began_s = time.time()
+    by_name(lab, "calm").reset()
+    after = await watched.until(
+        lambda s: any(g.name == "calm" and (g.since_s or 0) >= began_s for g in s.guests), limit_s=10
+    )
+    calm = next(guest for guest in after.guests if guest.name == "calm")
+    assert before.since_s is not None
+    assert before.since_s < began_s
+    assert calm.since_s is not None
+    assert calm.since_s >= began_s
+    assert calm.observed.pid == before.observed.pid
+    assert watched.codes("calm") == ["guest-rebooted"]
+
+
+async def test_a_killed_guest_is_dropped_and_announced_once(lab: Lab, watched: Watched) -> None:
+    """As after the host's OOM killer; also by a source that had no event of it, because none reached it."""
+    deaf = Watched(lab.uri)
+    await deaf.source.start(deaf.events.append)
+    await deaf.sample()
+    await watched.sample()
+    deaf.source._link.post = lambda *_: None  # type: ignore[method-assign]
+    by_name(lab, "doomed").kill()
+    for each in (watched, deaf):
+        left = await each.until(lambda s: not s.absent and names(s) == {"calm", "mute"}, limit_s=5)
+        assert names(left) == {"calm", "mute"}
+        assert not left.absent
+        for _ in range(2):
+            await each.sample()
+        assert each.codes("doomed") == ["guest-stopped"]
+    await deaf.source.stop()
