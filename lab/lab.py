@@ -70,11 +70,12 @@ def _wait_for_lock(file: IO[str], deadline: float) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
             file.seek(0)
             holder = file.read() or "unknown"
+            # a process that waits for itself would wait for ever
+            if time.monotonic() < deadline and holder != str(os.getpid()):
+                time.sleep(0.2)
+                continue
             raise LabError(
                 f"another lab runs on this machine (process {holder}): end it, or wait for it (wait_s, --wait)"
             ) from None

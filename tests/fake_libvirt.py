@@ -18,7 +18,7 @@ HANG_MOST_S = 20.0
 """A hung call is let go then, so that a failing test leaves no thread for ever."""
 
 
-class libvirtError(Exception):  # noqa: N801, N818 - libvirt's name
+class libvirtError(Exception):  # noqa: N801 - libvirt's name
     """What the binding raises."""
 
     def __init__(self, text: str, *, code: int = 1, domain: int = QEMU) -> None:
@@ -199,7 +199,7 @@ class FakeLibvirt:
     VIR_ERR_AUTH_CANCELLED = 79
     VIR_ERR_AUTH_UNAVAILABLE = 94
     VIR_ERR_ACCESS_DENIED = 88
-    libvirtError = libvirtError
+    libvirtError = libvirtError  # noqa: N815 - libvirt's name
 
     def __init__(self, *names: str) -> None:
         self.guests: dict[str, FakeGuest] = {}

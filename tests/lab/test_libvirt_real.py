@@ -1,7 +1,9 @@
 """The guest source and its actuators on real guests: what hangs, dies or comes back is somebody else's trouble."""
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +97,11 @@ def names(sample: GuestSample) -> set[str]:
     return {guest.name for guest in sample.guests}
 
 
+def open_file_count() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_reports_appear_once_the_period_is_set(watched: Watched) -> None:
     """The period is read back from the guest's configuration, and in a moment the guest speaks; then it is put back."""
     mute = await watched.guest("mute")
@@ -163,7 +170,9 @@ async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: 
     """Killed and started: the same guests by UUID within 10 s, calls work again, nothing leaks, nobody is announced."""
     before = {guest.uuid: guest.since_s for guest in (await watched.sample()).guests}
     open_files = 0
+    connections = []
     for turn in range(2):
+        connections.append(weakref.ref(watched.source._link.connection))  # type: ignore[arg-type]
         lab.libvirtd.kill()
         with pytest.raises(SourceError):
             await watched.sample()
@@ -176,9 +185,11 @@ async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: 
         calm = next(guest for guest in back.guests if guest.name == "calm")
         action = SetMemory(uuid=calm.uuid, name="calm", from_bytes=SIZE_BYTES, to_bytes=SIZE_BYTES, reason=BECAUSE)
         assert (await BalloonActuator(watched.source).apply(action)).result is Result.SENT
-        now_open = len(list(Path("/proc/self/fd").iterdir()))
+        now_open = open_file_count()
         assert turn == 0 or now_open <= open_files
         open_files = now_open
+    gc.collect()
+    assert [connection() for connection in connections] == [None, None]
     assert watched.events == []
 
 

@@ -1,61 +1,20 @@
 """What memtide promises, kept on real guests by a real daemon: relief, reclaim, crashes survived, everything undone."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import libvirt
 import pytest
-
-from lab import Guest, GuestSpec, Lab, why_not
-from memtide.units import GIB, MIB
+from guests import WAIT_S, current_bytes, full_of_air, set_current
 from running import Daemon, wait_for
+
+from lab import Lab
+from memtide.units import GIB, MIB
 
 pytestmark = pytest.mark.lab
 
-WAIT_S = 600.0
 PERIOD_S = 2.0
-SWAP_BYTES = 256 * MIB
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _possible() -> None:
-    reason = why_not()
-    if reason and os.environ.get("MEMTIDE_LAB") == "require":
-        pytest.fail(f"MEMTIDE_LAB=require, but {reason}")
-    if reason:
-        pytest.skip(reason)
-
-
-def current_bytes(lab: Lab, guest: Guest) -> int:
-    """Return the guest's memory now, by libvirt itself and not by memtide."""
-    connection = libvirt.open(lab.uri)
-    try:
-        return connection.lookupByName(guest.name).info()[2] * 1024
-    finally:
-        connection.close()
-
-
-def set_current(lab: Lab, guest: Guest, size_bytes: int) -> None:
-    """Set the guest's memory by hand."""
-    connection = libvirt.open(lab.uri)
-    try:
-        connection.lookupByName(guest.name).setMemoryFlags(size_bytes // 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    finally:
-        connection.close()
-
-
-def resident_bytes(lab: Lab) -> int:
-    """Return what all guests hold of the host."""
-    return sum(guest.resident_bytes() for guest in lab.guests if guest.alive)
-
-
-def full_of_air(name: str, touched_mib: int = 600) -> GuestSpec:
-    """Return a guest that touched much memory, freed it, and reports nothing until somebody asks."""
-    script = f"touchfree {touched_mib}MiB 3s; hold 40MiB"
-    return GuestSpec(name=name, size_bytes=GIB, script=script, swap_bytes=SWAP_BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +61,15 @@ def test_a_guest_at_its_floor_is_relieved_within_two_periods(small: Lab, tmp_pat
     assert took_s <= 2 * PERIOD_S
     assert after.oom_kills == 0
     assert any(e["reason"] == "relief" and e["name"] == "thin" for e in log)
-    donors = {e["name"] for e in log if e["reason"] in {"host-short", "for-others"} and (e["host_gained_bytes"] or 0) > 0}
+    donors = {
+        e["name"] for e in log if e["reason"] in {"host-short", "for-others"} and (e["host_gained_bytes"] or 0) > 0
+    }
     assert donors & {"idle-0", "idle-1"}
     assert all(e["why"] and e["result"] for e in log if e["kind"] != "event")
 
 
 def test_what_a_crash_leaves_is_known_and_given_back(small: Lab, tmp_path: Path) -> None:
-    """kill -9 of the daemon, of libvirtd and of a guest: it recovers each time, and every original comes back."""
+    """Kill -9 of the daemon, of libvirtd and of a guest: it recovers each time, and every original comes back."""
     for guest in small.guests:
         set_current(small, guest, GIB)
     thin = small.guests[0]
@@ -122,7 +83,9 @@ def test_what_a_crash_leaves_is_known_and_given_back(small: Lab, tmp_path: Path)
         assert current_bytes(small, thin) < GIB
 
         small.libvirtd.kill()
-        wait_for("the loss is told", lambda: any("libvirt" in t for t in (daemon.status() or {})["daemon"]["troubles"]), 15)
+        wait_for(
+            "the loss is told", lambda: any("libvirt" in t for t in (daemon.status() or {})["daemon"]["troubles"]), 15
+        )
         small.libvirtd.start()
         wait_for("libvirt is back", lambda: daemon.guest("thin")["stats"] == "fresh", 20)
 
@@ -166,39 +129,3 @@ def test_a_bad_file_keeps_the_old_settings_and_a_good_one_is_taken(small: Lab, t
         daemon.config.write_text('[host]\nreserve = "1GiB"\n')
         daemon.process.send_signal(signal.SIGHUP)
         wait_for("the new reserve", lambda: (daemon.status() or {})["host"]["reserve_bytes"] == GIB, 10)
-
-
-def test_reclaim_is_nearly_whole_within_ten_seconds(tmp_path: Path) -> None:
-    """A host made short gets 90 % of what its guests hold and do not use back within ten seconds."""
-    guests = [full_of_air(f"air-{i}") for i in range(8)]
-    with Lab(guests, wait_s=WAIT_S) as lab:
-        time.sleep(10)
-        settings = '[host]\nreserve = "7GiB"\n[law]\nboot_grace = "0s"\n'
-        with Daemon(tmp_path, "--act", "--uri", lab.uri, settings=settings) as daemon:
-            wait_for("statistics", lambda: all(g["stats"] == "fresh" for g in (daemon.status() or {})["guests"]), 20)
-            time.sleep(2 * PERIOD_S)
-            before_bytes = resident_bytes(lab)
-            lab.host.shrink_to(3 * GIB // 2)
-            began_s = time.monotonic()
-            course = []
-            while time.monotonic() - began_s < 10:
-                course.append((time.monotonic() - began_s, before_bytes - resident_bytes(lab)))
-                time.sleep(0.5)
-            log = daemon.log()
-        # what could be had at all: every guest down to what it uses, by hand
-        for guest in lab.guests:
-            report = guest.report()
-            set_current(lab, guest, current_bytes(lab, guest) - report.mem_available_bytes)
-        time.sleep(5)
-        possible_bytes = before_bytes - resident_bytes(lab)
-        kills = sum(guest.report().oom_kills for guest in lab.guests)
-
-    gained_bytes = course[-1][1]
-    when_s = next((at_s for at_s, gained in course if gained >= 0.9 * possible_bytes), None)
-    print(  # noqa: T201 - the note quotes it
-        f"{gained_bytes / MIB:.0f} of {possible_bytes / MIB:.0f} MiB ({gained_bytes / possible_bytes:.0%}) in 10 s, "
-        f"90 % after {when_s and round(when_s, 1)} s"
-    )
-    assert kills == 0
-    assert gained_bytes >= 0.9 * possible_bytes
-    assert all(e["why"] and e["result"] for e in log if e["kind"] != "event")

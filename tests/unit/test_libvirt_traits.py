@@ -21,7 +21,7 @@ def test_opennebula_says_who_owns_it() -> None:
     for name in ("opennebula-7.5-ballooning.xml", "opennebula-7.5-hotplug.xml"):
         traits = parse_traits((DOMAINS / name).read_text())
         assert traits.owner == "oneadmin"
-        assert traits.title == "debian-00"
+        assert (traits.title or "").startswith("debian-")
         assert not traits.has_balloon
 
 

@@ -33,6 +33,7 @@ def test_the_day_is_told_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("result", "more", "end"),
     [
+        (Result.DONE, {"detail": "read back"}, "done"),
         (Result.SENT, {}, "under way"),
         (Result.PARTIAL, {"moved_bytes": -20 * MIB}, "moved only 20 of 52 MiB"),
         (Result.REFUSED, {"detail": "no such domain"}, "refused: no such domain"),
@@ -60,7 +61,7 @@ def test_every_kind_of_entry_has_a_line() -> None:
     """Statistics, KSM and events are told in the same columns."""
     period, event, ksm, *_ = (text(entry) for entry in make_live.entries())
 
-    assert "win-10               reports every 2.0 s   was never asked for its figures" in period
+    assert "win-10               reports every 2 s     was never asked for its figures" in period
     assert "host                 error:                libvirt does not answer" in event
     assert "KSM run 0 -> 1" in ksm
     assert ksm.endswith("refused: read-only")

@@ -33,7 +33,7 @@ GUESTS: Final = (
     # three square waves, a third of a minute apart: one of them is high at a time
     *(GuestSpec(name=f"wave-{third}", anonymous=_wave(third)) for third in range(3)),
     # the cheapest memory there is: touched once, free since, still resident on the host
-    GuestSpec(name="giant", anonymous=flat(40 * MIB), freed_bytes=700 * MIB),
+    GuestSpec(name="giant", anonymous=flat(40 * MIB), freed_bytes=900 * MIB),
     GuestSpec(name="burster", anonymous=wave(40 * MIB, 340 * MIB, period_s=60, high_s=13, ramp_s=1, phase_s=45)),
     GuestSpec(name="filler", anonymous=flat(40 * MIB), cold_cache=_files()),
     GuestSpec(name="leaker", anonymous=_leak()),

@@ -5,7 +5,7 @@ from datetime import datetime, tzinfo
 from memtide.model.action import Outcome, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.base import Model
 from memtide.model.record import LogEntry
-from memtide.units import MIB, format_change, format_duration, format_size
+from memtide.units import MIB, format_change, format_size
 from memtide.views.schema import LogView
 from memtide.views.words import pair, sentence
 
@@ -103,7 +103,7 @@ def clock(at_s: float, *, zone: tzinfo, dated: bool) -> str:
 
 def _what(action: SetMemory | SetStatsPeriod | SetKsm) -> str:
     if isinstance(action, SetStatsPeriod):
-        return f"reports every {format_duration(action.to_s)}" if action.to_s else "reports switched off"
+        return f"reports every {action.to_s} s" if action.to_s else "reports switched off"
     if isinstance(action, SetKsm):
         return "KSM " + ", ".join(f"{file} {action.before.get(file, '?')} -> {to}" for file, to in action.files.items())
     return ""
@@ -131,4 +131,5 @@ def _result(view: LogView) -> str:
     said = RESULTS[Result(view.result)]
     if view.result == Result.PARTIAL and view.moved_bytes is not None and view.change_bytes is not None:
         said = f"moved only {pair(abs(view.moved_bytes), abs(view.change_bytes), 'of')}"
-    return f"{said}: {view.detail}" if view.detail else said
+    # of a success the columns before tell all
+    return f"{said}: {view.detail}" if view.detail and view.result != Result.DONE else said

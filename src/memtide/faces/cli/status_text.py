@@ -87,7 +87,7 @@ def _title(view: StatusView) -> Line:
     late = daemon.age_s > 2 * daemon.period_s + 1
     return line(
         Span("memtide", "bold"),
-        f" {daemon.version} on {view.host.name}, {daemon.uri}: ",
+        f" {daemon.version} on {view.host.name}, {daemon.uri.partition('?')[0]}: ",
         acting,
         *([Span(f", figures {format_duration(daemon.age_s)} old", "bad")] if late else []),
         *([Span(f", paused for {format_duration(daemon.paused_for_s)}", "warn")] if daemon.paused_for_s else []),
