@@ -50,6 +50,8 @@ class Daemon:
                 [MEMTIDE, "run", "--quiet", "--config", self.config, *self.arguments],
                 env=os.environ | self.places,
                 stderr=errors,
+                # a daemon has no terminal, and with one SIGHUP would end it
+                start_new_session=True,
             )
         wait_for("the first tick", lambda: self.process and (self.process.poll() is not None or self.status()), 30)
         assert self.process.poll() is None, self.errors.read_text()

@@ -121,6 +121,11 @@ class Policy(Protocol[State]):
 class Store(Protocol):
     """What must outlive a crash. Every method may raise StoreError."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Return why history is not being written now, in a sentence; ``None`` when all is well."""
+        ...
+
     async def remember(self, change: Change) -> None:
         """Keep the original value, durably, before the first write; the first one remembered wins."""
         ...
@@ -143,4 +148,12 @@ class Store(Protocol):
 
     async def save_event(self, event: Event) -> None:
         """Keep an event."""
+        ...
+
+    async def keep(self, key: str, value: str | None) -> None:
+        """Keep a fact of the daemon's own (a size set by hand); ``None`` drops it."""
+        ...
+
+    async def kept(self) -> dict[str, str]:
+        """Return all such facts."""
         ...

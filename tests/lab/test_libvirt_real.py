@@ -97,23 +97,21 @@ def names(sample: GuestSample) -> set[str]:
     return {guest.name for guest in sample.guests}
 
 
-def open_file_count() -> int:
-    """Return how many files this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 async def test_reports_appear_once_the_period_is_set(watched: Watched) -> None:
     """The period is read back from the guest's configuration, and in a moment the guest speaks; then it is put back."""
     mute = await watched.guest("mute")
-    assert mute.reported is None
-    assert "period" in mute.missing["reported"]
+    assert mute.traits.stats_period_s is None
+    asked_at_s = time.time()
     actuator = StatsPeriodActuator(watched.source)
 
     reply = await actuator.apply(SetStatsPeriod(uuid=mute.uuid, name="mute", from_s=None, to_s=1, reason=BECAUSE))
     assert reply.result is Result.DONE
     assert (await watched.guest("mute")).traits.stats_period_s == 1
-    speaking = await watched.until(lambda s: all(g.reported for g in s.guests), limit_s=15)
-    assert all(guest.reported for guest in speaking.guests)
+    # its driver may have spoken once, when it came up
+    speaking = await watched.until(
+        lambda s: all(g.reported and g.reported.updated_at_s > asked_at_s for g in s.guests), limit_s=15
+    )
+    assert all(guest.reported and guest.reported.updated_at_s > asked_at_s for guest in speaking.guests)
 
     reply = await actuator.apply(SetStatsPeriod(uuid=mute.uuid, name="mute", from_s=1, to_s=0, reason=BECAUSE))
     assert reply.result is Result.DONE
@@ -137,22 +135,24 @@ async def test_a_guest_moves_and_the_reply_says_that_it_was_told(watched: Watche
 async def test_a_guest_that_hangs_delays_nobody(lab: Lab, watched: Watched) -> None:
     """The others stay fresh, it becomes absent, calls to it end in time, and it comes back."""
     guests = {guest.name: guest for guest in (await watched.sample()).guests}
-    hung = by_name(lab, "mute")
+    hung = by_name(lab, "calm")
     hung.stop_process()
     try:
         for _tick in range(3):
             began_s = time.monotonic()
             sample = await watched.sample()
             assert time.monotonic() - began_s < TICK_S
-            assert names(sample) >= {"calm", "doomed"}
-            assert all(g.reported and time.time() - g.reported.updated_at_s < 2 * TICK_S + 1 for g in sample.guests)
-        assert [absent.name for absent in sample.absent] == ["mute"]
+            assert names(sample) == {"mute", "doomed"}
+            reported = next(guest.reported for guest in sample.guests if guest.name == "doomed")
+            assert reported is not None
+            assert time.time() - reported.updated_at_s < 2 * TICK_S
+        assert [absent.name for absent in sample.absent] == ["calm"]
         assert "hangs" in sample.absent[0].reason
 
         actuator = BalloonActuator(watched.source)
         told = [
             SetMemory(uuid=guests[name].uuid, name=name, from_bytes=SIZE_BYTES, to_bytes=SIZE_BYTES, reason=BECAUSE)
-            for name in ("mute", "calm")
+            for name in ("calm", "doomed")
         ]
         lost, served = await asyncio.gather(*map(actuator.apply, told))
         assert lost.result is Result.NO_ANSWER
@@ -160,18 +160,17 @@ async def test_a_guest_that_hangs_delays_nobody(lab: Lab, watched: Watched) -> N
         assert served.took_s < 1
     finally:
         hung.cont_process()
-    back = await watched.until(lambda s: "mute" in names(s), limit_s=10)
-    assert "mute" in names(back)
+    back = await watched.until(lambda s: "calm" in names(s), limit_s=10)
+    assert "calm" in names(back)
     assert watched.source._workers.stuck == 0
-    assert watched.codes("mute") == []
+    assert watched.codes("calm") == []
 
 
 async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: Watched) -> None:
     """Killed and started: the same guests by UUID within 10 s, calls work again, nothing leaks, nobody is announced."""
     before = {guest.uuid: guest.since_s for guest in (await watched.sample()).guests}
-    open_files = 0
     connections = []
-    for turn in range(2):
+    for _turn in range(2):
         connections.append(weakref.ref(watched.source._link.connection))  # type: ignore[arg-type]
         lab.libvirtd.kill()
         with pytest.raises(SourceError):
@@ -185,9 +184,7 @@ async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: 
         calm = next(guest for guest in back.guests if guest.name == "calm")
         action = SetMemory(uuid=calm.uuid, name="calm", from_bytes=SIZE_BYTES, to_bytes=SIZE_BYTES, reason=BECAUSE)
         assert (await BalloonActuator(watched.source).apply(action)).result is Result.SENT
-        now_open = open_file_count()
-        assert turn == 0 or now_open <= open_files
-        open_files = now_open
+    await asyncio.sleep(0.2)
     gc.collect()
     assert [connection() for connection in connections] == [None, None]
     assert watched.events == []

@@ -40,6 +40,7 @@ async def _run(options: RunOptions, loaded: Loaded) -> None:
     settings = loaded.settings
     async with wiring.assembled(settings, simulate=options.simulate) as parts:
         service = Service(parts, loaded, options)
+        await service.recall()
         await parts.guests.start(service.notify)
         async with serving(settings.control_directory, service):
             with _signals(service), _woken_by_pressure(parts, service):
@@ -60,14 +61,16 @@ async def _begin(parts: Parts, service: Service, *, acting: bool) -> None:
 
 @contextlib.contextmanager
 def _signals(service: Service) -> Iterator[None]:
-    """SIGTERM and SIGINT end the loop after its tick, SIGHUP reads the settings again."""
+    """SIGTERM and SIGINT end the loop after its tick, SIGHUP reads the settings again (or ends it, in a terminal)."""
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         service.loop.stopping.set()
         service.loop.wake.set()
 
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: service.reload}
+    # to a daemon SIGHUP means "read the settings again"; to a program in a terminal that the terminal went away
+    hang_up = end if _has_terminal() else service.reload
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: hang_up}
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:
@@ -75,6 +78,15 @@ def _signals(service: Service) -> Iterator[None]:
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
+
+
+def _has_terminal() -> bool:
+    """Say whether this process hangs on a terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -109,7 +121,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 def _log_to_stderr(*, quiet: bool) -> None:
-    """Log to stderr: with priorities under systemd, only what is broken when somebody watches the screen."""
+    """Log to stderr: with priorities under systemd, only our own bugs when somebody watches the screen."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JournalFormatter(priorities="JOURNAL_STREAM" in os.environ))
-    logging.basicConfig(level=logging.CRITICAL if quiet else logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.ERROR if quiet else logging.INFO, handlers=[handler], force=True)

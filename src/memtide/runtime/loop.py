@@ -119,15 +119,26 @@ class Loop:
         if snapshot is None:
             return
         self.previous, self.snapshot = self.snapshot, snapshot
+        self._count_kills()
         await self._verify(snapshot)
         changed_from = self.decision.state if self.decision else None
         self.limits = self._will.at(snapshot.taken_at_s, snapshot.guests)
         self._state, decision = self._policy.decide(self._state, snapshot, self.limits)
         self.decision = decision
-        outcomes = await self.carry_out(decision.actions)
+        outcomes = await self.carry_out(decision.actions) if decision.actions else []
+        await self._look_at_store()
         if outcomes or decision.state is not changed_from:
             record = Record(snapshot=snapshot, decision=decision, outcomes=tuple(outcomes))
             await self._kept("records", self._store.append(record))
+
+    def _count_kills(self) -> None:
+        """Count the processes that the host's kernel killed for memory since we watch."""
+        if self.previous is None or self.snapshot is None:
+            return
+        before, now = self.previous.host.oom_kills_total, self.snapshot.host.oom_kills_total
+        if before is not None and now is not None:
+            kills = (self.totals.kills or 0) + max(0, now - before)
+            self.totals = msgspec.structs.replace(self.totals, kills=kills)
 
     async def look(self) -> None:
         """Sample without deciding: for who needs to know the guests and nothing more."""
@@ -261,7 +272,6 @@ class Loop:
     async def _save(self, outcome: Outcome) -> Outcome:
         try:
             outcome = await self._store.save_outcome(outcome)
-            await self._fine("store")
         except StoreError as error:
             await self._trouble("store", error.message)
         self.on_entry(outcome)
@@ -270,9 +280,16 @@ class Loop:
     async def _kept(self, what: str, saving: Any) -> None:  # noqa: ANN401 - any awaitable of the store
         try:
             await saving
-            await self._fine("store")
         except StoreError as error:
             await self._trouble("store", f"{what} are not kept: {error.message}")
+
+    async def _look_at_store(self) -> None:
+        """Say when history is not being written any more, and when it is again; saving itself does not wait for it."""
+        trouble = self._store.trouble
+        if trouble is not None:
+            await self._trouble("store", trouble)
+        else:
+            await self._fine("store")
 
     async def _trouble(self, subject: str, sentence: str) -> None:
         """Say it once, when it begins."""
@@ -280,7 +297,7 @@ class Loop:
         self._troubles[subject] = sentence
         if fresh:
             event = Event(at_s=self._clock.now_s(), severity=Severity.ERROR, code=f"{subject}-lost", text=sentence)
-            log.error("%s", sentence)
+            log.warning("%s", sentence)
             self.on_entry(event)
             if subject != "store":
                 await self._kept("events", self._store.save_event(event))

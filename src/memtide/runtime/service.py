@@ -6,9 +6,12 @@ import socket
 from collections.abc import Coroutine
 from typing import Final
 
+import msgspec
+
 from memtide import __version__
 from memtide.errors import ControlError, MemtideError
 from memtide.model.action import Action, Outcome, Result, SetMemory
+from memtide.model.limits import Hold
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Change, ChangeKind, Event, LogEntry, Severity
 from memtide.runtime.control.daemon import LogQuery
@@ -30,6 +33,8 @@ log: Final = logging.getLogger(__name__)
 
 RESTORED_HOLD_S: Final = 600.0
 """What an operator gave back is not taken again before ten minutes are over."""
+HOLD: Final = "hold:"
+"""Key of a size set by hand among the daemon's own facts, before the guest's UUID."""
 ARRIVE_S: Final = 8.0
 """How long an operator waits for a guest to arrive before the answer is "under way"."""
 
@@ -119,7 +124,7 @@ class Service:
             )
         current_bytes = guest.observed.current_bytes
         action = SetMemory(uuid=uuid, name=guest.name, from_bytes=current_bytes, to_bytes=size_bytes, reason=reason)
-        self.will.hold(uuid, size_bytes, self._parts.clock.now_s() + for_s)
+        await self._hold(uuid, Hold(size_bytes=size_bytes, until_s=self._parts.clock.now_s() + for_s))
         return (await self._carry_out([action]))[0]
 
     async def restore(self, uuid: str | None, reason: Reason) -> list[Outcome]:
@@ -129,8 +134,24 @@ class Service:
         until_s = self._parts.clock.now_s() + RESTORED_HOLD_S
         for change in changes:
             if change.kind is ChangeKind.MEMORY:
-                self.will.hold(change.key, int(change.original), until_s)
+                await self._hold(change.key, Hold(size_bytes=int(change.original), until_s=until_s))
         return await self._put_back(changes, reason)
+
+    async def _hold(self, uuid: str, hold: Hold) -> None:
+        """Leave a guest at a size; also after a restart of the daemon."""
+        self.will.hold(uuid, hold)
+        await self._parts.store.keep(f"{HOLD}{uuid}", msgspec.json.encode(hold).decode())
+
+    async def recall(self) -> None:
+        """Take up the sizes that were set by hand before a restart and still hold."""
+        for key, value in (await self._parts.store.kept()).items():
+            if not key.startswith(HOLD):
+                continue
+            hold = msgspec.json.decode(value, type=Hold)
+            if hold.until_s > self._parts.clock.now_s():
+                self.will.hold(key.removeprefix(HOLD), hold)
+            else:
+                await self._parts.store.keep(key, None)
 
     async def _put_back(self, changes: list[Change], reason: Reason) -> list[Outcome]:
         """Undo changes of the host, and of those guests that answer now; forget what is as it was."""

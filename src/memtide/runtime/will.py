@@ -31,9 +31,9 @@ class Will:
         """Take new settings; what was set by hand stays."""
         self._settings = limits
 
-    def hold(self, uuid: str, size_bytes: int, until_s: float) -> None:
-        """Leave a guest at a size that an operator chose, until then or until it starves."""
-        self._holds[uuid] = Hold(size_bytes=size_bytes, until_s=until_s)
+    def hold(self, uuid: str, hold: Hold) -> None:
+        """Leave a guest at a size that an operator chose, until its time is over or it starves."""
+        self._holds[uuid] = hold
 
     def complaints(self) -> list[tuple[str, str]]:
         """Return, once, the guests whose own metadata cannot be read: name and sentence."""

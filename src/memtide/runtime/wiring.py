@@ -1,5 +1,6 @@
 """Which concrete class stands behind which port: the only module that names them."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from memtide.actuators.ksm import KsmActuator
 from memtide.actuators.null import NullActuator
 from memtide.actuators.stats_period import StatsPeriodActuator
 from memtide.model.action import SetKsm, SetMemory, SetStatsPeriod
-from memtide.model.record import LogEntry
 from memtide.policy.tide import Tide
 from memtide.ports import Actuator, Clock
 from memtide.runtime.clock import SystemClock
@@ -24,11 +24,11 @@ from memtide.sources.host import HostReader
 from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.processes import GuestProcesses
 from memtide.sources.psi import PressureTrigger
-from memtide.store.readers import read_log
+from memtide.store.readers import read_left_log
 from memtide.store.retention import Retention
 from memtide.store.sqlite import SqliteStore
 
-__all__ = ["assembled", "read_history"]
+__all__ = ["assembled", "read_left_log"]
 
 ROOT: Final = Path("/")
 STALL_US: Final = 150_000
@@ -47,7 +47,7 @@ async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Part
         SourceError: Python's libvirt binding is missing.
     """
     async with AsyncExitStack() as stack:
-        world = demo_world() if simulate else None
+        world = demo_world(start_s=time.time()) if simulate else None
         clock: Clock = SystemClock() if world is None else SimClock(world, speed=1.0)
         store = SqliteStore(settings.store_directory, retention=_retention(settings), now_s=clock.now_s)
         stack.push_async_callback(store.close)
@@ -86,11 +86,6 @@ async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Part
             waker=None if trigger.why_not else trigger,
             warnings=() if trigger.why_not is None else (f"no wake-up on memory pressure: {trigger.why_not}",),
         )
-
-
-def read_history(folder: Path, *, vm: str | None, since_s: float | None, limit: int) -> list[LogEntry]:
-    """Return the log that a daemon, which is gone by now, has left in its state folder."""
-    return read_log(folder, vm=vm, since_s=since_s, limit=limit)
 
 
 def _retention(settings: Settings) -> Retention:

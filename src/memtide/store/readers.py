@@ -12,10 +12,11 @@ import msgspec
 
 from memtide.model.action import Outcome
 from memtide.model.record import Event, LogEntry, Record
-from memtide.store.connect import connect_reader
+from memtide.store.connect import NAME, connect_reader
 from memtide.store.statements import event_of, outcome_of, record_of
+from memtide.store.troubles import explain
 
-__all__ = ["read_log", "read_records"]
+__all__ = ["read_left_log", "read_log", "read_records"]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,20 @@ def read_log(  # noqa: PLR0913 - one filter each, by name
     if limit is not None:
         found = sorted(found, key=_number)[:limit] if after_id is not None else sorted(found, key=_moment)[-limit:]
     return sorted(found, key=_moment)
+
+
+def read_left_log(folder: Path, *, vm: str | None, since_s: float | None, limit: int | None) -> list[LogEntry] | None:
+    """Return the log that a daemon, which is gone by now, has left in a folder; ``None``: there is none.
+
+    Raises:
+        StoreError, PermissionDeniedError: there is one, and it cannot be read.
+    """
+    try:
+        if not (folder / NAME).exists():
+            return None
+        return read_log(folder, vm=vm, since_s=since_s, limit=limit)
+    except (sqlite3.Error, OSError) as error:
+        raise explain(error, folder) from error
 
 
 def read_records(folder: Path, *, vm: str | None = None, limit: int = 10) -> list[Record]:

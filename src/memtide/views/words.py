@@ -54,7 +54,8 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.FOR_OTHERS: Phrase(
         doing="gives",
-        says="another guest starves and the host has nothing left to give[?; holds {slack_bytes} it does not need]",
+        says="other guests grow[: the host will lack {missing_bytes} of its reserve]"
+        "[?; holds {slack_bytes} it does not need]",
         next="taking ends when no guest starves and the host has its reserve[ of {reserve_bytes}] back",
     ),
     ReasonCode.FOLLOW: Phrase(
@@ -69,8 +70,7 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.CONTENT: Phrase(
         doing="content",
-        says="nothing to do[: the host has {available_bytes} available, reserve {reserve_bytes}]"
-        "[?; it could give {slack_bytes}]",
+        says="nothing to do[: the host has {available_bytes} available, reserve {reserve_bytes}]",
         next=f"{WHEN_SHORT}, and given at once when the guest starves",
     ),
     ReasonCode.DEAD_BAND: Phrase(

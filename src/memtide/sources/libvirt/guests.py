@@ -32,6 +32,7 @@ LIST_S: Final = 1.0
 READ_S: Final = 1.0
 LATE_MOST: Final = 3
 """So many ticks in a row without any answer, and the connection itself is taken to hang."""
+SAME_REBOOT_S: Final = 3.0
 LIST_EVERY_S: Final = 10.0
 """An event can be missed; who runs is asked so often at least."""
 
@@ -202,7 +203,9 @@ class LibvirtGuests:
         known = self._known.get(uuid)
         if known is None:
             return
-        news = text and not (what is Happening.MIGRATING and known.job)
+        # a migration is heard of again and again, and QEMU tells of one reset more than once
+        told = known.job if what is Happening.MIGRATING else now_s - known.since_s < SAME_REBOOT_S
+        news = text and not (told and what in {Happening.MIGRATING, Happening.REBOOTED})
         known.take_note(what, now_s)
         if news:
             self._tell(what, name, text)

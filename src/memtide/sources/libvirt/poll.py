@@ -8,7 +8,7 @@ than one deadline, and the ticks after that are as quick as ever.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from memtide.errors import NoAnswerError
@@ -50,13 +50,18 @@ async def poll(connection: Connection, domains: Sequence[Domain], workers: Worke
         except NoAnswerError:
             return await _one_by_one(some, ask)
 
-    batches = [batch(domains[first : first + BATCH]) for first in range(0, len(domains), BATCH)]
-    parts = await asyncio.gather(*batches, return_exceptions=True)
-    replies = [part for part in parts if not isinstance(part, BaseException)]
-    failures = [part for part in parts if isinstance(part, BaseException)]
-    bugs = [failure for failure in failures if not isinstance(failure, (NoAnswerError, libvirt.libvirtError))]
-    if bugs or (failures and not replies):
-        raise (bugs or failures)[0]
+    failures: list[Exception] = []
+    replies: list[Reply] = []
+
+    async def one_batch(some: Sequence[Domain]) -> None:
+        try:
+            replies.append(await batch(some))
+        except (NoAnswerError, libvirt.libvirtError) as error:
+            failures.append(error)
+
+    await in_lanes([domains[first : first + BATCH] for first in range(0, len(domains), BATCH)], one_batch)
+    if failures and not replies:
+        raise failures[0]
     return {domain.UUIDString(): stats for reply in replies for domain, stats in reply}
 
 
@@ -84,7 +89,7 @@ async def _one_by_one(domains: Sequence[Domain], ask: Callable[[Sequence[Domain]
     return [row for reply in replies for row in reply]
 
 
-async def in_lanes(items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+async def in_lanes(items: Sequence[Item], work: Callable[[Item], Awaitable[None]]) -> None:
     """Do some work for each item, for a few of them at a time."""
     waiting = iter(items)
 
@@ -92,4 +97,7 @@ async def in_lanes(items: Iterable[Item], work: Callable[[Item], Awaitable[None]
         for item in waiting:
             await work(item)
 
-    await asyncio.gather(*(lane() for _ in range(LANES)))
+    if len(items) > 1:
+        await asyncio.gather(*(lane() for _ in range(min(LANES, len(items)))))
+    else:  # nearly always: a task would cost more than it saves
+        await lane()

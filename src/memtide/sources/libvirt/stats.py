@@ -76,7 +76,7 @@ def parse_reported(stats: Stats, observed: Observed, missing: Missing) -> Report
         optional = {field: read(stats, name) for field, (name, read) in OPTIONAL.items()}
         if (optional["unused_bytes"] or 0) > total_bytes:
             optional["unused_bytes"] = None
-        missing |= {field: "the guest's driver does not say" for field, value in optional.items() if value is None}
+        missing |= {field: "the guest's driver does not say, or not credibly" for field, value in optional.items() if value is None}
         return Reported(
             updated_at_s=float(updated_at_s), total_bytes=total_bytes, usable_bytes=usable_bytes, **optional
         )

@@ -55,19 +55,21 @@ class Workers:
             future: asyncio.Future[Result] = loop.create_future()
             jobs = self._idle.pop() if self._idle else self._spawn(loop)
             jobs.put((function, future))
+            # a timer of our own: asyncio's wait and wait_for cost half as much again as the whole hand-over
+            timer = loop.call_later(deadline_s, self._leave_behind, future, deadline_s)
             try:
-                await asyncio.wait((future,), timeout=deadline_s)
-            finally:  # late, or whoever waited was cancelled
-                if not future.done():
+                return await future
+            except asyncio.CancelledError:
+                if future.cancelled():
                     self._stuck += 1
-                    future.add_done_callback(self._came_back)
-        if not future.done():
-            raise NoAnswerError(f"no answer within {deadline_s:g} s")
-        return future.result()
+                raise
+            finally:
+                timer.cancel()
 
-    def _came_back(self, future: "asyncio.Future[Any]") -> None:
-        self._stuck -= 1
-        future.exception()  # nobody waits for it any more; looked at, so that asyncio does not complain
+    def _leave_behind(self, future: "asyncio.Future[Any]", deadline_s: float) -> None:
+        if not future.done():
+            self._stuck += 1
+            future.set_exception(NoAnswerError(f"no answer within {deadline_s:g} s"))
 
     def _spawn(self, loop: asyncio.AbstractEventLoop) -> "SimpleQueue[Job]":
         jobs: SimpleQueue[Job] = SimpleQueue()
@@ -92,7 +94,9 @@ class Workers:
         self, future: "asyncio.Future[Any]", value: object, failure: BaseException | None, jobs: "SimpleQueue[Job]"
     ) -> None:
         self._idle.append(jobs)
-        if failure is not None:
+        if future.done():  # nobody waits any more: it was left behind, and has come back
+            self._stuck -= 1
+        elif failure is not None:
             future.set_exception(failure)
         else:
             future.set_result(value)
