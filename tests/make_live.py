@@ -26,7 +26,13 @@ HOST_NAME = "virt5v"
 
 def ksm(*, cpu_s: float = 1000.0, **more: Any) -> Ksm:
     """Return the KSM of the article's host, scanning."""
-    values = {"page_size_bytes": 4096, "run": 1, "pages_shared": 1_700_529, "pages_sharing": 3_574_747}
+    values = {
+        "read_at_s": NOW_S,
+        "page_size_bytes": 4096,
+        "run": 1,
+        "pages_shared": 1_700_529,
+        "pages_sharing": 3_574_747,
+    }
     return Ksm(**values | {"ksmd_cpu_s_total": cpu_s} | more)
 
 
@@ -158,7 +164,10 @@ def live(**more: Any) -> Live:
             verdicts=verdicts,
         ),
         "previous_host": host(
-            at_s=NOW_S - 2, ksm=ksm(cpu_s=998.54), swap_in_pages_total=1000, swap_out_pages_total=1000
+            at_s=NOW_S - 2,
+            ksm=ksm(cpu_s=998.54, read_at_s=NOW_S - 2),
+            swap_in_pages_total=1000,
+            swap_out_pages_total=1000,
         ),
         "totals": Totals(
             actions=41,

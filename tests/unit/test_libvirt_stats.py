@@ -4,7 +4,7 @@ from typing import Any
 
 import libvirt
 import pytest
-from fake_libvirt import answer
+from fake_libvirt import answer, without_job
 
 from memtide.model.base import Missing
 from memtide.model.guest import GuestState, Reported
@@ -97,6 +97,11 @@ def test_torn_figures_are_kept_as_they_are() -> None:
 def test_nothing_is_observed_of_a_guest_that_was_left_out(gone: str, value: int | None) -> None:
     """It is unknown this time; it does not have 0 bytes."""
     assert parse_observed(answer(**{gone: value})) is None
+
+
+def test_what_libvirt_knew_before_is_not_an_observation() -> None:
+    """A guest that hangs is listed with its last known sizes; taken as real, it would look well and merely mute."""
+    assert parse_observed(without_job(answer())) is None
 
 
 def test_resident_memory_may_be_unknown() -> None:

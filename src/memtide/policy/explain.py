@@ -30,33 +30,51 @@ def verdict(case: Case, move: Move | None, track: Track, room: Room, now_s: floa
 
 
 def _reason(case: Case, move: Move | None, room: Room, now_s: float) -> Reason:
-    """Return why this guest was or was not acted upon: the first of these that holds."""
+    """Return why this guest was or was not acted upon."""
     if move is not None:
         return move.reason
+    code = _code(case, room)
+    return Reason(code=code, numbers=_numbers(code, case, room, now_s))
+
+
+def _code(case: Case, room: Room) -> ReasonCode:
+    """Return the first that holds of: hands off, distress, under way, spared, and what is left for a calm guest."""
+    if case.hands_off is not None:
+        return case.hands_off
+    at_ceiling = case.guest.observed.current_bytes >= case.ceiling_bytes - case.dead_band_bytes
+    if case.starving and (at_ceiling or case.moving_bytes <= 0):
+        return ReasonCode.AT_MAXIMUM if at_ceiling else ReasonCode.NO_ROOM
+    if case.moving_bytes != 0:
+        return ReasonCode.MOVING
+    if case.spared is not None:
+        return case.spared
     slack_bytes = case.slack_with(room.state)
-    host: Numbers = {
+    if room.state is not HostState.HIGH and slack_bytes < case.dead_band_bytes:
+        return ReasonCode.NOTHING_RESIDENT if slack_bytes == 0 else ReasonCode.DEAD_BAND
+    return ReasonCode.AT_MAXIMUM if at_ceiling and slack_bytes == 0 else ReasonCode.CONTENT
+
+
+def _numbers(code: ReasonCode, case: Case, room: Room, now_s: float) -> Numbers:
+    """Return what such a reason rests on."""
+    course = case.track.course
+    if code is ReasonCode.MOVING:
+        return {"target_bytes": course.target_bytes or 0}
+    if code is ReasonCode.STUCK:
+        return {"for_s": course.retry_at_s - now_s}
+    if code is ReasonCode.COOLING:
+        return {"for_s": case.track.cool_until_s - now_s}
+    if case.starving:
+        return relief_numbers(case, room)
+    if case.spared is not None:
+        return {}
+    return {
         "available_bytes": room.available_bytes,
         "reserve_bytes": room.reserve_bytes,
         "state": room.state.value,
-        "slack_bytes": slack_bytes,
+        "slack_bytes": case.slack_with(room.state),
         "keep_bytes": case.keep_bytes,
         "dead_band_bytes": case.dead_band_bytes,
     }
-    at_ceiling = case.guest.observed.current_bytes >= case.ceiling_bytes - case.dead_band_bytes
-    rows: tuple[tuple[bool, ReasonCode | None, Numbers], ...] = (
-        (case.hands_off is not None, case.hands_off, {}),
-        (case.starving and at_ceiling, ReasonCode.AT_MAXIMUM, relief_numbers(case, room)),
-        (case.starving and case.moving_bytes <= 0, ReasonCode.NO_ROOM, relief_numbers(case, room)),
-        (case.moving_bytes != 0, ReasonCode.MOVING, {"target_bytes": case.track.course.target_bytes or 0}),
-        (case.spared is ReasonCode.STUCK, case.spared, {"for_s": case.track.course.retry_at_s - now_s}),
-        (case.spared is ReasonCode.COOLING, case.spared, {"for_s": case.track.cool_until_s - now_s}),
-        (case.spared is not None, case.spared, {}),
-        (room.state is not HostState.HIGH and slack_bytes <= 0, ReasonCode.NOTHING_RESIDENT, host),
-        (room.state is not HostState.HIGH and slack_bytes < case.dead_band_bytes, ReasonCode.DEAD_BAND, host),
-        (at_ceiling and slack_bytes <= 0, ReasonCode.AT_MAXIMUM, host),
-    )
-    code, numbers = next(((code, n) for holds, code, n in rows if holds and code), (ReasonCode.CONTENT, host))
-    return Reason(code=code, numbers=dict(numbers))
 
 
 def absent_verdict(uuid: str, name: str, why: str, track: Track | None) -> Verdict:

@@ -52,8 +52,7 @@ class TideState(Model, frozen=True, kw_only=True):
     host: HostTrack = HostTrack()
     tracks: dict[str, Track] = {}
     ksm_retry_at_s: float = 0.0
-    """A refused switch is not tried again before."""
-    decided_at_s: float = 0.0
+    """A switch, taken or refused, is not tried again before: KSM is read only now and then."""
 
 
 class Tide:
@@ -100,24 +99,21 @@ class Tide:
             ),
             actions=(*periods, *_actions(cases, moves), *_withdrawals(state, cases), *((ksm,) if ksm else ())),
         )
-        new_state = TideState(
-            host=host, tracks=tracks | absent, ksm_retry_at_s=state.ksm_retry_at_s, decided_at_s=now_s
-        )
+        ksm_retry_at_s = now_s + ASK_AGAIN_S if ksm else state.ksm_retry_at_s
+        new_state = TideState(host=host, tracks=tracks | absent, ksm_retry_at_s=ksm_retry_at_s)
         return new_state, decision
 
     def answered(self, state: TideState, action: Action, reply: Reply) -> TideState:
         """Return the state that knows how the action was answered."""
         if reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}:
             return state
-        if isinstance(action, SetKsm):
-            return msgspec.structs.replace(state, ksm_retry_at_s=state.decided_at_s + ASK_AGAIN_S)
-        if isinstance(action, SetStatsPeriod) or action.uuid not in state.tracks:
+        if isinstance(action, SetKsm | SetStatsPeriod) or action.uuid not in state.tracks:
             return state
         track = state.tracks[action.uuid]
         if reply.result is Result.NOT_SENT:
             course = msgspec.structs.replace(track.course, target_bytes=None, settled=True)
         else:
-            course = given_up(track.course, state.decided_at_s)
+            course = given_up(track.course, track.seen_at_s)
         return msgspec.structs.replace(
             state, tracks=state.tracks | {action.uuid: msgspec.structs.replace(track, course=course)}
         )

@@ -15,6 +15,7 @@ import msgspec
 from memtide.errors import SourceError, StoreError
 from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.decision import Decision
+from memtide.model.host import Host
 from memtide.model.record import Event, Record, Severity
 from memtide.model.snapshot import Absent, GuestSample, Snapshot
 from memtide.ports import Actuator, Clock, GuestSource, HostSource, Policy, Store
@@ -77,6 +78,8 @@ class Loop:
         self.stopping = asyncio.Event()
         self.ended = False
         """No more ticks come; who waits for something must look himself."""
+        self.earlier: Host | None = None
+        """The host when KSM was read the time before: for rates."""
         self.previous: Snapshot | None = None
         self.snapshot: Snapshot | None = None
         self.decision: Decision | None = None
@@ -119,7 +122,7 @@ class Loop:
         if snapshot is None:
             return
         self.previous, self.snapshot = self.snapshot, snapshot
-        self._count_kills()
+        self._compare()
         await self._verify(snapshot)
         changed_from = self.decision.state if self.decision else None
         self.limits = self._will.at(snapshot.taken_at_s, snapshot.guests)
@@ -131,10 +134,12 @@ class Loop:
             record = Record(snapshot=snapshot, decision=decision, outcomes=tuple(outcomes))
             await self._kept("records", self._store.append(record))
 
-    def _count_kills(self) -> None:
-        """Count the processes that the host's kernel killed for memory since we watch."""
+    def _compare(self) -> None:
+        """Compare the host with the tick before: what its kernel killed, and whether KSM was read anew."""
         if self.previous is None or self.snapshot is None:
             return
+        if self.previous.host.ksm is not self.snapshot.host.ksm or self.earlier is None:
+            self.earlier = self.previous.host
         before, now = self.previous.host.oom_kills_total, self.snapshot.host.oom_kills_total
         if before is not None and now is not None:
             kills = (self.totals.kills or 0) + max(0, now - before)
@@ -242,6 +247,8 @@ class Loop:
         return False
 
     async def _verify(self, snapshot: Snapshot) -> None:
+        if not self._pending:
+            return
         guests = by_uuid(snapshot.guests)
         absent = {guest.uuid for guest in snapshot.absent}
         for uuid, pending in list(self._pending.items()):

@@ -95,7 +95,7 @@ class Service:
             limits=loop.limits,
             snapshot=loop.snapshot,
             decision=loop.decision,
-            previous_host=loop.previous.host if loop.previous else None,
+            previous_host=loop.earlier,
             open_outcomes=loop.open_outcomes,
             totals=loop.totals,
             troubles=(*loop.troubles, *self._parts.warnings),

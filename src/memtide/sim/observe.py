@@ -49,6 +49,7 @@ def _ksm(world: World) -> Ksm:
         "merge_across_nodes", "advisor_mode", "ksmd_cpu_s_total",
     )  # fmt: skip
     return Ksm(
+        read_at_s=world.now_s,
         page_size_bytes=PAGE_BYTES,
         run=int(world.ksm_files["run"]),
         pages_shared=0,

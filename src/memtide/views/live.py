@@ -44,7 +44,7 @@ class Live(Model, frozen=True, kw_only=True):
     snapshot: Snapshot
     decision: Decision
     previous_host: Host | None = None
-    """The reading before this one, for rates."""
+    """An earlier reading, for rates."""
     open_outcomes: tuple[Outcome, ...] = ()
     totals: Totals = Totals()
     troubles: tuple[str, ...] = ()

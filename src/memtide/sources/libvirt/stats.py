@@ -2,7 +2,8 @@
 
 Source: virConnectGetAllDomainStats, groups STATE and BALLOON; sizes in KiB, QEMU's -1 ("the guest does not say")
 arrives as 2**64 - 1. ``balloon.available`` is the guest's MemTotal, ``usable`` its MemAvailable, ``unused`` its
-MemFree. A guest that somebody else is talking to is listed without what would need its monitor.
+MemFree. A guest that somebody else is talking to, or that hangs, is listed with ``current`` and ``maximum`` as libvirt
+last knew them, and without whatever takes the guest's job: even ``rss``.
 """
 
 from typing import Final
@@ -34,35 +35,39 @@ BUSY_REASONS: Final = {
     (3, 12): "post-copy migration",
 }
 """(virDomainState, its own reason) -> why hands are off."""
+NOT_SAID: Final = "the guest's driver does not say, or not credibly"
 UNSAID_BYTES: Final = 2**53
 """No guest has 8 PiB; -1 and its kin are far above, in bytes as in KiB."""
 
 
 def has_stopped(stats: Stats) -> bool:
     """Say whether the guest is there only as a definition: it ended, and we did not hear of it."""
-    return _whole(stats.get("state.state")) == SHUT_OFF
+    return stats.get("state.state") == SHUT_OFF
 
 
 def parse_state(stats: Stats) -> tuple[GuestState, str | None]:
     """Return the guest's state and, when libvirt itself is at work on it, with what."""
-    state, reason = stats.get("state.state"), stats.get("state.reason")
-    return STATES.get(_whole(state), GuestState.UNKNOWN), BUSY_REASONS.get((_whole(state), _whole(reason)))
+    state, reason = _number(stats, "state.state"), _number(stats, "state.reason")
+    return STATES.get(state or 0, GuestState.UNKNOWN), BUSY_REASONS.get((state or 0, reason or 0))
 
 
 def parse_observed(stats: Stats) -> Observed | None:
     """Return what the host measures; ``None`` when libvirt could not ask this time."""
-    maximum_bytes, current_bytes = _size(stats, "maximum"), _size(stats, "current")
-    if not maximum_bytes or not current_bytes:
+    maximum_bytes, current_bytes = _number(stats, "balloon.maximum", KIB), _number(stats, "balloon.current", KIB)
+    asked = "balloon.rss" in stats or "balloon.last-update" in stats
+    if not maximum_bytes or not current_bytes or not asked:
         return None
     return Observed(
-        maximum_bytes=max(maximum_bytes, current_bytes), current_bytes=current_bytes, rss_bytes=_size(stats, "rss")
+        maximum_bytes=max(maximum_bytes, current_bytes),
+        current_bytes=current_bytes,
+        rss_bytes=_number(stats, "balloon.rss", KIB),
     )
 
 
 def parse_reported(stats: Stats, observed: Observed, missing: Missing) -> Reported | None:
     """Return the guest's own report; ``None``, with the reason in ``missing``, when there is none to believe."""
-    updated_at_s = _count(stats, "last-update")
-    total_bytes, usable_bytes = _size(stats, "available"), _size(stats, "usable")
+    updated_at_s = _number(stats, "balloon.last-update")
+    total_bytes, usable_bytes = _number(stats, "balloon.available", KIB), _number(stats, "balloon.usable", KIB)
     if not updated_at_s:
         missing["reported"] = "the guest never reported: no driver, or no stats period"
     elif total_bytes is None or usable_bytes is None:
@@ -73,37 +78,28 @@ def parse_reported(stats: Stats, observed: Observed, missing: Missing) -> Report
             f"{observed.maximum_bytes} at most"
         )
     else:
-        optional = {field: read(stats, name) for field, (name, read) in OPTIONAL.items()}
+        optional = {field: _number(stats, name, unit) for field, (name, unit) in OPTIONAL.items()}
         if (optional["unused_bytes"] or 0) > total_bytes:
             optional["unused_bytes"] = None
-        missing |= {field: "the guest's driver does not say, or not credibly" for field, value in optional.items() if value is None}
+        missing |= {field: NOT_SAID for field, value in optional.items() if value is None}
         return Reported(
             updated_at_s=float(updated_at_s), total_bytes=total_bytes, usable_bytes=usable_bytes, **optional
         )
     return None
 
 
-def _whole(value: object) -> int:
-    """Return an integer as it is, and -1 for anything else."""
-    return value if isinstance(value, int) else -1
-
-
-def _size(stats: Stats, name: str) -> int | None:
-    value = _whole(stats.get(f"balloon.{name}"))
-    return value * KIB if 0 <= value * KIB < UNSAID_BYTES else None
-
-
-def _count(stats: Stats, name: str) -> int | None:
-    value = _whole(stats.get(f"balloon.{name}"))
-    return value if 0 <= value < UNSAID_BYTES else None
+def _number(stats: Stats, name: str, unit: int = 1) -> int | None:
+    """Return a number that can be true; ``None`` for what is absent, negative, no number, or -1 in disguise."""
+    value = stats.get(name)
+    return value * unit if isinstance(value, int) and 0 <= value * unit < UNSAID_BYTES else None
 
 
 OPTIONAL: Final = {
-    "unused_bytes": ("unused", _size),
-    "disk_caches_bytes": ("disk_caches", _size),
-    "swap_in_bytes_total": ("swap_in", _size),
-    "swap_out_bytes_total": ("swap_out", _size),
-    "major_faults_total": ("major_fault", _count),
-    "minor_faults_total": ("minor_fault", _count),
+    "unused_bytes": ("balloon.unused", KIB),
+    "disk_caches_bytes": ("balloon.disk_caches", KIB),
+    "swap_in_bytes_total": ("balloon.swap_in", KIB),
+    "swap_out_bytes_total": ("balloon.swap_out", KIB),
+    "major_faults_total": ("balloon.major_fault", 1),
+    "minor_faults_total": ("balloon.minor_fault", 1),
 }
-"""Field of ``Reported`` -> the name in libvirt's ``balloon`` group, and how it is read: not every driver has all."""
+"""Field of ``Reported`` -> libvirt's name, and its unit in ours: not every driver has all."""
