@@ -8,7 +8,10 @@ store) against guests that have nothing to give, so it is the price of watching.
 """
 
 import asyncio
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +24,7 @@ from memtide.runtime import wiring
 from memtide.runtime.options import RunOptions
 from memtide.runtime.service import Service, overrides
 from memtide.runtime.settings_file import load
+from memtide.units import KIB
 
 GROUPS = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BALLOON
 FLAGS = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
@@ -56,25 +60,15 @@ async def measure(uri: str, rounds: int, folder: Path) -> tuple[list[float], lis
     return bare_s, tick_s
 
 
-def resident_mib() -> float:
-    """Return this process's resident memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
 def daemon_resident_mib(uri: str, folder: Path) -> float:
     """Return the resident memory of a real daemon on these guests, after half a minute."""
-    import os  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     environment = os.environ | {"MEMTIDE_STATE": str(folder / "own"), "MEMTIDE_CONTROL": str(folder / "sockets")}
     memtide = Path(sys.executable).with_name("memtide")
     daemon = subprocess.Popen([memtide, "run", "--quiet", "--act", "--uri", uri], env=environment)
     try:
         time.sleep(30)
         lines = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / KIB
     finally:
         daemon.terminate()
         daemon.wait(20)
@@ -93,7 +87,9 @@ def main(*, guests: int, rounds: int) -> None:
     click.echo(f"\n{guests} guests, {rounds} rounds, own CPU, median (90th percentile):")
     for name, costs in (("bare bulk call", bare_s), ("whole tick", tick_s)):
         ordered = sorted(costs)
-        click.echo(f"  {name:16}{statistics.median(costs) * 1e3:7.2f} ms ({ordered[len(ordered) * 9 // 10] * 1e3:.2f} ms)")
+        click.echo(
+            f"  {name:16}{statistics.median(costs) * 1e3:7.2f} ms ({ordered[len(ordered) * 9 // 10] * 1e3:.2f} ms)"
+        )
     click.echo(f"  ratio           {ratio:7.2f}    goal at most {GOAL_RATIO:g}")
     click.echo(f"  daemon resident {daemon_mib:7.1f} MiB goal {GOAL_RESIDENT_MIB} MiB")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from lab import GuestSpec, Lab, LabError, clean, locked, processes, why_not
+from lab import GuestSpec, Lab, LabError, clean, locked, processes
 from lab.host import available_bytes
 from lab.paths import RUN
 
@@ -26,15 +26,6 @@ SPECS = [
     GuestSpec(size_bytes=512 * MIB, script="hold 40MiB", swap_bytes=256 * MIB, fill="mixed", stats_period_s=1),
     GuestSpec(size_bytes=512 * MIB),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _possible() -> None:
-    reason = why_not()
-    if reason and os.environ.get("MEMTIDE_LAB") == "require":
-        pytest.fail(f"MEMTIDE_LAB=require, but {reason}")
-    if reason:
-        pytest.skip(reason)
 
 
 def traces() -> dict[str, object]:
