@@ -18,8 +18,9 @@ from lab.scripts import DEMO_HOST_AVAILABLE_BYTES, demo
 
 __all__ = ["show"]
 
-STATE: Final = Path("/var/lib/memtide-lab")
-CONTROL: Final = Path("/run/memtide-demo")
+STATE: Final = Path(os.environ.get("MEMTIDE_DEMO_STATE", "/var/lib/memtide-lab"))
+CONTROL: Final = Path(os.environ.get("MEMTIDE_DEMO_CONTROL", "/run/memtide-demo"))
+"""Not the usual places, so that a real daemon on this machine keeps its own."""
 VMSTAT: Final = Path("/proc/vmstat")
 
 
@@ -43,6 +44,8 @@ def show(arguments: Sequence[str], progress: Callable[[str], None]) -> int:
         for line in fares(lab.guests):
             progress(line)
         progress(f"host OOM kills: {host_oom_kills() - kills_before}")
+        progress("")
+        progress(f"The log stays in {STATE}: .venv/bin/memtide log --state {STATE}")
     return status
 
 

@@ -1,8 +1,9 @@
 """A libvirt that does what a test says: it answers, hangs, refuses, breaks and comes back; no guest is behind it."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ EVENTS = ("LIFECYCLE", "REBOOT", "DEVICE_ADDED", "DEVICE_REMOVED", "METADATA_CHA
           "JOB_COMPLETED")  # fmt: skip
 RPC = 7
 QEMU = 10
+CLIENT_REQUESTS = 5
+"""libvirtd's ``max_client_requests``: with so many calls of a client unanswered it does not read the next one."""
 HANG_MOST_S = 20.0
 """A hung call is let go then, so that a failing test leaves no thread for ever."""
 
@@ -90,31 +93,31 @@ class FakeDomain:
         return self.guest.name
 
     def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
-        self._ask()
-        return self.guest.xml
+        with self._connection.served():
+            return self._asked().xml
 
     def jobStats(self, _flags: int = 0) -> dict[str, Any]:  # noqa: N802
-        self._ask()
-        return self.guest.job
+        with self._connection.served():
+            return self._asked().job
 
     def setMemoryFlags(self, memory: int, flags: int = 0) -> int:  # noqa: N802
-        self._ask()
-        self.guest.calls.append(("memory", memory, flags))
+        with self._connection.served():
+            self._asked().calls.append(("memory", memory, flags))
         return 0
 
     def setMemoryStatsPeriod(self, period: int, flags: int = 0) -> int:  # noqa: N802
-        self._ask()
-        self.guest.calls.append(("period", period, flags))
+        with self._connection.served():
+            self._asked().calls.append(("period", period, flags))
         stats = f"<stats period='{period}'/>" if period else ""
         self.guest.xml = DOMAIN_XML.format(name=self.guest.name, stats=stats)
         return 0
 
-    def _ask(self) -> None:
-        self._connection.check()
+    def _asked(self) -> FakeGuest:
         if self.guest.hung:
             self.guest.wait()
         if self.guest.refuses is not None:
             raise self.guest.refuses
+        return self.guest
 
 
 class FakeConnection:
@@ -125,23 +128,33 @@ class FakeConnection:
         self.dead = False
         self.registered: dict[int, tuple[int, Callable[..., None], Any]] = {}
         self.on_close: Callable[..., None] | None = None
+        self._places = threading.Semaphore(CLIENT_REQUESTS)
 
-    def check(self) -> None:
-        """Fail as a dead connection does; hang as a hung libvirtd does."""
-        if self.host.hung:
-            self.host.released.wait(HANG_MOST_S)
-        if self.dead:
-            raise libvirtError("client socket is closed", domain=RPC)
+    @contextlib.contextmanager
+    def served(self) -> Iterator[None]:
+        """Fail as a dead connection does; wait as with a hung libvirtd, and while too many calls of ours hang."""
+        self._places.acquire(timeout=HANG_MOST_S)
+        try:
+            if self.host.hung:
+                self.host.released.wait(HANG_MOST_S)
+            if self.dead:
+                raise libvirtError("client socket is closed", domain=RPC)
+            yield
+        finally:
+            self._places.release()
 
     def listAllDomains(self, _flags: int = 0) -> list[FakeDomain]:  # noqa: N802
-        self.check()
-        self.host.lists += 1
+        with self.served():
+            self.host.lists += 1
         return [FakeDomain(self, guest) for guest in list(self.host.guests.values()) if not guest.job.get("starting")]
 
     def domainListGetStats(  # noqa: N802
         self, domains: list[FakeDomain], _groups: int, flags: int
     ) -> list[tuple[FakeDomain, dict[str, Any]]]:
-        self.check()
+        with self.served():
+            return self._stats(domains, flags)
+
+    def _stats(self, domains: list[FakeDomain], flags: int) -> list[tuple[FakeDomain, dict[str, Any]]]:
         self.host.polls.append(len(domains))
         assert flags == FakeLibvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         rows = []

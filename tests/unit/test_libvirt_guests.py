@@ -1,12 +1,13 @@
 """The guest source against a libvirt that misbehaves on demand."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from fake_libvirt import RPC, FakeGuest, FakeLibvirt, answer, libvirtError
+from fake_libvirt import CLIENT_REQUESTS, RPC, FakeGuest, FakeLibvirt, answer, libvirtError
 
 from memtide.errors import ActuatorError, NoAnswerError, PermissionDeniedError, SourceError
 from memtide.model.record import Event
@@ -14,6 +15,7 @@ from memtide.model.snapshot import GuestSample
 from memtide.sources.libvirt import guests as guests_module
 from memtide.sources.libvirt import link as link_module
 from memtide.sources.libvirt import poll as poll_module
+from memtide.sources.libvirt import workers as workers_module
 from memtide.sources.libvirt.api import binding
 from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.process import ProcessFacts, Qemu
@@ -138,16 +140,61 @@ async def test_a_hung_guest_is_absent_and_the_others_are_there_in_the_same_tick(
 
 
 async def test_many_guests_that_hang_at_once_hide_nobody(host: FakeLibvirt, watched: Watched) -> None:
-    """As when their storage is gone: the first tick already has the others."""
+    """As when their storage is gone: more than a connection can bear, and the others are back within three ticks."""
+    hung = [f"g{number}" for number in range(10, 10 + 2 * CLIENT_REQUESTS)]
     for number in range(10, 30):
         host.add(f"g{number}", number)
     await watched.sample()
-    for number in range(10, 20):
-        host.guest(f"g{number}").hung = True
+    for name in hung:
+        host.guest(name).hung = True
 
-    sample = await watched.sample()
-    assert absent(sample) == [f"g{number}" for number in range(10, 20)]
+    for _tick in range(3):
+        sample = await watched.sample()
+    assert absent(sample) == hung
     assert len(sample.guests) == 13
+    await asyncio.sleep(2 * SOON_S)
+    assert await watched.sample() == sample
+    # one for each that hangs, and the withdrawal from each connection that was given up
+    assert len(hung) <= watched.source._workers.stuck <= len(hung) + 2
+    assert watched.events == []
+
+    for name in hung:
+        host.guest(name).release()
+    await asyncio.sleep(SOON_S)
+    assert len((await watched.sample()).guests) == 23
+    assert watched.source._workers.stuck == 0
+
+
+async def test_with_too_many_stuck_calls_no_more_are_made(
+    host: FakeLibvirt, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libvirtd's threads are for others too; memtide is blind then, says so, and comes back."""
+    monkeypatch.setattr(workers_module, "STUCK_MOST", 2)
+    await watched.sample()
+    for name in "abc":
+        host.guest(name).hung = True
+    for _tick in range(3):
+        with contextlib.suppress(SourceError):
+            await watched.sample()
+    assert watched.source._workers.stuck <= 3
+    with pytest.raises(SourceError, match="calls hang already"):
+        await watched.reconnected()
+
+    for name in "abc":
+        host.guest(name).release()
+    await asyncio.sleep(SOON_S)
+    assert names(await watched.reconnected()) == ["a", "b", "c"]
+
+
+async def test_a_hung_guest_is_not_asked_how_it_is_built(host: FakeLibvirt, watched: Watched) -> None:
+    """Not even by a new connection, which reads all of them: the question would hang as well."""
+    await watched.sample()
+    host.guest("b").hung = True
+    await watched.sample()
+    assert watched.source._workers.stuck == 1
+    watched.source._link.renew()
+    assert names(await watched.sample()) == ["a", "c"]
+    assert watched.source._workers.stuck == 1
 
 
 async def test_guests_are_asked_in_batches(

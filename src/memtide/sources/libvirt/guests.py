@@ -17,7 +17,7 @@ from memtide.sources.libvirt.events import STOPPED, Happening, subscriber
 from memtide.sources.libvirt.known import LEFT_OUT, Known, guest_of
 from memtide.sources.libvirt.link import OPEN_S, Link
 from memtide.sources.libvirt.poll import in_lanes, poll
-from memtide.sources.libvirt.stats import has_stopped
+from memtide.sources.libvirt.stats import has_stopped, was_asked
 from memtide.sources.libvirt.traits import parse_job, parse_traits
 from memtide.sources.libvirt.workers import Workers
 from memtide.sources.processes import GuestProcesses
@@ -86,7 +86,10 @@ class LibvirtGuests:
         if connection is not self._listed or now_s >= self._list_at_s:
             await self._list(connection, now_s)
         stats = await self._poll(connection)
-        await self._read([known for uuid, known in self._known.items() if known.unread and uuid in stats])
+        if connection is self._link.connection:  # neither broken meanwhile nor worn out
+            # not of a guest that hangs: to ask what job libvirt has with it waits for its QEMU
+            asked = {uuid for uuid, own in stats.items() if was_asked(own)}
+            await self._read([known for uuid, known in self._known.items() if known.unread and uuid in asked])
         return self._assemble(stats, now_s)
 
     # --- who runs ---------------------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ class LibvirtGuests:
         """
         active = binding().VIR_CONNECT_LIST_DOMAINS_ACTIVE
         try:
-            domains = await self._workers.call(lambda: connection.listAllDomains(active), deadline_s=LIST_S)
+            domains = await self._link.call(lambda: connection.listAllDomains(active), deadline_s=LIST_S)
         except (NoAnswerError, binding().libvirtError) as error:
             if connection is self._listed:
                 return
@@ -126,7 +129,7 @@ class LibvirtGuests:
         """
         domains = [known.domain for known in self._known.values()]
         try:
-            stats = await poll(connection, domains, self._workers)
+            stats = await poll(connection, domains, self._link)
         except binding().libvirtError as error:
             self._link.lose(str(error))
             raise SourceError(f"libvirt at {self._link.uri} is away: {error}") from error
@@ -137,6 +140,8 @@ class LibvirtGuests:
                 self._link.lose(f"it did not answer {LATE_MOST} times in a row")
             raise SourceError(f"libvirt at {self._link.uri}: {error.message}") from error
         self._late_ticks = 0
+        if self._link.worn_out:
+            self._link.renew()
         return stats
 
     async def _read(self, unread: list[Known]) -> None:
@@ -153,7 +158,7 @@ class LibvirtGuests:
         async def read(known: Known) -> None:
             known.unread = False  # an event during the call sets it again
             try:
-                xml, job = await self._workers.call(lambda: ask(known.domain), deadline_s=READ_S)
+                xml, job = await self._link.call(lambda: ask(known.domain), deadline_s=READ_S)
             except (NoAnswerError, failure) as error:
                 known.unread, known.unreadable = True, f"its configuration cannot be read: {error}"
             else:
@@ -179,7 +184,7 @@ class LibvirtGuests:
                 known.seen_at_s = now_s
                 guests.append(guest)
                 continue
-            unreadable = own is not None and known.traits is None
+            unreadable = own is not None and was_asked(own) and known.traits is None
             if not unreadable:
                 silent.add(uuid)
             reason = known.unreadable if unreadable else LEFT_OUT
@@ -240,7 +245,7 @@ class LibvirtGuests:
         if known is None or self._link.connection is not self._listed:
             raise ActuatorError("libvirt does not know this guest now")
         try:
-            return await self._workers.call(lambda: call(known.domain), deadline_s=deadline_s)
+            return await self._link.call(lambda: call(known.domain), deadline_s=deadline_s)
         except binding().libvirtError as error:
             if error.get_error_domain() == binding().VIR_FROM_RPC:
                 raise NoAnswerError(f"the connection broke: {error}") from error

@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from memtide.errors import NoAnswerError, PermissionDeniedError, SourceError
 from memtide.sources.libvirt.api import Connection, binding
@@ -21,9 +21,13 @@ from memtide.sources.libvirt.workers import Workers
 
 __all__ = ["OPEN_S", "Link", "Subscribe"]
 
+Result = TypeVar("Result")
+
 OPEN_S: Final = 30.0
 """A libvirtd that has just started answers only when it has found its guests again."""
 LET_GO_S: Final = 5.0
+STUCK_MOST: Final = 4
+"""libvirtd serves 5 calls of a client at a time (``max_client_requests``), and reads no more while all of them hang."""
 KEEPALIVE_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
 BACK_OFF_FIRST_S: Final = 0.5
@@ -80,6 +84,7 @@ class Link:
         self._opening: asyncio.Task[tuple[Connection, list[int]]] | None = None
         self._letting_go: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._number = 0
         self._back_off_s = 0.0
         self._retry_at_s = 0.0
         self._why = "it was not opened yet"
@@ -88,6 +93,19 @@ class Link:
     def connection(self) -> Connection | None:
         """Return the connection, or ``None`` while it is lost."""
         return self._connection
+
+    @property
+    def worn_out(self) -> bool:
+        """Say whether so many calls hang on this connection that the next ones would hang with them."""
+        return self._workers.stuck_on(self._number) >= STUCK_MOST
+
+    async def call(self, function: Callable[[], Result], *, deadline_s: float) -> Result:
+        """Return what a call on this connection returns, or raise what it raises.
+
+        Raises:
+            NoAnswerError: it did not come back in time; it is left behind.
+        """
+        return await self._workers.call(function, deadline_s=deadline_s, connection=self._number)
 
     async def open(self, wait_s: float) -> Connection:
         """Return a working connection, opening one when there is none and its time has come.
@@ -119,15 +137,21 @@ class Link:
                 raise SourceError(self._away(), "is libvirtd hanging?") from error
             raise
         self._back_off_s = 0.0
+        self._number += 1
         return self._connection
 
     def lose(self, why: str) -> None:
-        """Drop the connection, which hangs or was closed; the next :meth:`open` makes a new one."""
+        """Drop the connection, which hangs or was closed; :meth:`open` makes a new one when its time has come."""
+        if self._connection is not None:
+            self.renew()
+            self._wait_longer(why)
+
+    def renew(self) -> None:
+        """Drop the connection; the next :meth:`open` makes a new one at once."""
         if self._connection is None:
             return
         lost, registered = self._connection, self._registered
         self._connection, self._registered = None, []
-        self._wait_longer(why)
         letting_go = asyncio.ensure_future(self._let_go(lost, registered))
         self._letting_go.add(letting_go)
         letting_go.add_done_callback(self._letting_go.discard)

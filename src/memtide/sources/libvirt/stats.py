@@ -13,7 +13,7 @@ from memtide.model.guest import GuestState, Observed, Reported
 from memtide.sources.libvirt.api import Stats
 from memtide.units import KIB
 
-__all__ = ["BUSY_REASONS", "STATES", "has_stopped", "parse_observed", "parse_reported", "parse_state"]
+__all__ = ["BUSY_REASONS", "STATES", "has_stopped", "parse_observed", "parse_reported", "parse_state", "was_asked"]
 
 STATES: Final = {
     1: GuestState.RUNNING,
@@ -40,6 +40,11 @@ UNSAID_BYTES: Final = 2**53
 """No guest has 8 PiB; -1 and its kin are far above, in bytes as in KiB."""
 
 
+def was_asked(stats: Stats) -> bool:
+    """Say whether libvirt could ask the guest's QEMU; otherwise this is only what libvirt knew before."""
+    return "balloon.rss" in stats or "balloon.last-update" in stats
+
+
 def has_stopped(stats: Stats) -> bool:
     """Say whether the guest is there only as a definition: it ended, and we did not hear of it."""
     return stats.get("state.state") == SHUT_OFF
@@ -54,8 +59,7 @@ def parse_state(stats: Stats) -> tuple[GuestState, str | None]:
 def parse_observed(stats: Stats) -> Observed | None:
     """Return what the host measures; ``None`` when libvirt could not ask this time."""
     maximum_bytes, current_bytes = _number(stats, "balloon.maximum", KIB), _number(stats, "balloon.current", KIB)
-    asked = "balloon.rss" in stats or "balloon.last-update" in stats
-    if not maximum_bytes or not current_bytes or not asked:
+    if not maximum_bytes or not current_bytes or not was_asked(stats):
         return None
     return Observed(
         maximum_bytes=max(maximum_bytes, current_bytes),

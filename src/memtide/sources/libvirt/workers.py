@@ -19,8 +19,9 @@ Result = TypeVar("Result")
 
 AT_ONCE: Final = 32
 """More calls than this wait for their turn; a call left behind gives its place away."""
-STUCK_MOST: Final = 64
-"""More calls than this hanging at once means that something larger is wrong: no more threads are spent on it."""
+STUCK_MOST: Final = 16
+"""No more are tried while so many hang: each takes one of libvirtd's 20 threads (``max_workers``), and whoever comes
+to mend the host needs some."""
 
 Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
@@ -31,44 +32,49 @@ class Workers:
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Job]] = []
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._stuck = 0
+        self._behind: dict[asyncio.Future[Any], int] = {}
 
     @property
     def stuck(self) -> int:
         """Return how many calls are past their deadline and have not come back."""
-        return self._stuck
+        return len(self._behind)
 
-    async def call(self, function: Callable[[], Result], *, deadline_s: float) -> Result:
+    def stuck_on(self, connection: int) -> int:
+        """Return how many of them were made on one connection."""
+        return sum(number == connection for number in self._behind.values())
+
+    async def call(self, function: Callable[[], Result], *, deadline_s: float, connection: int = 0) -> Result:
         """Return what the function returns, or raise what it raises.
 
         Args:
             function: runs in a thread.
             deadline_s: seconds from its start; waiting for a place is not counted.
+            connection: number of the connection that it takes a place of, for ``stuck_on``; 0: of none.
 
         Raises:
             NoAnswerError: it did not come back in time; it is left behind.
         """
         async with self._places:
-            if self._stuck >= STUCK_MOST:
-                raise NoAnswerError(f"{self._stuck} calls hang already; no more are tried")
+            if self.stuck >= STUCK_MOST:
+                raise NoAnswerError(f"{self.stuck} calls hang already; no more are tried")
             loop = asyncio.get_running_loop()
             future: asyncio.Future[Result] = loop.create_future()
             jobs = self._idle.pop() if self._idle else self._spawn(loop)
             jobs.put((function, future))
             # a timer of our own: asyncio's wait and wait_for cost half as much again as the whole hand-over
-            timer = loop.call_later(deadline_s, self._leave_behind, future, deadline_s)
+            timer = loop.call_later(deadline_s, self._leave_behind, future, deadline_s, connection)
             try:
                 return await future
             except asyncio.CancelledError:
                 if future.cancelled():
-                    self._stuck += 1
+                    self._behind[future] = connection
                 raise
             finally:
                 timer.cancel()
 
-    def _leave_behind(self, future: "asyncio.Future[Any]", deadline_s: float) -> None:
+    def _leave_behind(self, future: "asyncio.Future[Any]", deadline_s: float, connection: int) -> None:
         if not future.done():
-            self._stuck += 1
+            self._behind[future] = connection
             future.set_exception(NoAnswerError(f"no answer within {deadline_s:g} s"))
 
     def _spawn(self, loop: asyncio.AbstractEventLoop) -> "SimpleQueue[Job]":
@@ -95,7 +101,7 @@ class Workers:
     ) -> None:
         self._idle.append(jobs)
         if future.done():  # nobody waits any more: it was left behind, and has come back
-            self._stuck -= 1
+            self._behind.pop(future, None)
         elif failure is not None:
             future.set_exception(failure)
         else:
