@@ -27,7 +27,6 @@ HOST_NAME = "virt5v"
 def ksm(*, cpu_s: float = 1000.0, **more: Any) -> Ksm:
     """Return the KSM of the article's host, scanning."""
     values = {
-        "read_at_s": NOW_S,
         "page_size_bytes": 4096,
         "run": 1,
         "pages_shared": 1_700_529,
@@ -53,6 +52,7 @@ def host(*, at_s: float = NOW_S, **more: Any) -> Host:
     full = Stall(avg10_ratio=0.01, avg60_ratio=0.004, avg300_ratio=0.001, total_us=0)
     values = {
         "taken_at_s": at_s,
+        "counters_at_s": at_s,
         "memory": HostMemory(**memory),
         "pressure": Pressure(some=some, full=full),
         "ksm": ksm(),
@@ -165,7 +165,7 @@ def live(**more: Any) -> Live:
         ),
         "previous_host": host(
             at_s=NOW_S - 2,
-            ksm=ksm(cpu_s=998.54, read_at_s=NOW_S - 2),
+            ksm=ksm(cpu_s=998.54),
             swap_in_pages_total=1000,
             swap_out_pages_total=1000,
         ),

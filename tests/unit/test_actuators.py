@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from memtide.actuators.balloon import BalloonActuator
@@ -14,7 +15,7 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.units import MIB
 
 BECAUSE = Reason(code=ReasonCode.OPERATOR)
-SHRINK = SetMemory(uuid="u", name="a", from_bytes=512 * MIB, to_bytes=256 * MIB + 1023, reason=BECAUSE)
+SHRINK = SetMemory(uuid="u", name="a", from_bytes=512 * MIB, to_bytes=256 * MIB, reason=BECAUSE)
 ASK = SetStatsPeriod(uuid="u", name="a", from_s=None, to_s=2, reason=BECAUSE)
 HUSH = SetStatsPeriod(uuid="u", name="a", from_s=2, to_s=0, reason=BECAUSE)
 
@@ -58,13 +59,22 @@ class Calls:
         self.forgotten.append(uuid)
 
 
-async def test_memory_is_asked_for_live_in_whole_kib() -> None:
-    """Never the stored configuration, and never more than was decided."""
+async def test_memory_is_asked_for_live() -> None:
+    """Never in the stored configuration."""
     calls = Calls()
     reply = await BalloonActuator(calls).apply(SHRINK)
     assert calls.handle.asked == [("memory", 256 * 1024, 1)]
     assert reply.result is Result.SENT
     assert calls.deadlines_s == [2.0]
+
+
+@pytest.mark.parametrize(("from_bytes", "kib"), [(512 * MIB, 256 * 1024 + 1), (128 * MIB, 256 * 1024)])
+async def test_a_part_of_a_kib_is_the_guests_when_it_gives_and_not_when_it_gets(from_bytes: int, kib: int) -> None:
+    """Never below its floor, never more than was decided."""
+    calls = Calls()
+    action = msgspec.structs.replace(SHRINK, from_bytes=from_bytes, to_bytes=256 * MIB + 1)
+    await BalloonActuator(calls).apply(action)
+    assert calls.handle.asked == [("memory", kib, 1)]
 
 
 @pytest.mark.parametrize(

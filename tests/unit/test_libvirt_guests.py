@@ -168,7 +168,7 @@ async def test_many_guests_that_hang_at_once_hide_nobody(host: FakeLibvirt, watc
 async def test_with_too_many_stuck_calls_no_more_are_made(
     host: FakeLibvirt, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """libvirtd's threads are for others too; memtide is blind then, says so, and comes back."""
+    """Libvirtd's threads are for others too; memtide is blind then, says so, and comes back."""
     monkeypatch.setattr(workers_module, "STUCK_MOST", 2)
     await watched.sample()
     for name in "abc":
@@ -351,6 +351,24 @@ async def test_hands_off_during_a_migration(host: FakeLibvirt, watched: Watched)
         host.connection.happen("JOB_COMPLETED", host.guest("a"), {})
         assert await busy() is None
     assert watched.told == [("guest-migrating", "a")] * 2
+
+
+async def test_what_looks_like_a_migration_is_called_what_it_is(host: FakeLibvirt, watched: Watched) -> None:
+    """QEMU tells of a snapshot as of a migration; libvirt knows better."""
+    await watched.sample()
+    host.guest("a").job = {"type": 2, "operation": 6}
+    host.connection.happen("MIGRATION_ITERATION", host.guest("a"), 1)
+    assert next(guest.busy for guest in (await watched.sample()).guests if guest.name == "a") == "snapshot"
+    assert "is being migrated, saved or copied" in watched.events[0].text
+
+
+async def test_two_samples_at_once_take_turns(host: FakeLibvirt, watched: Watched) -> None:
+    """Polled at the same time, each would find the guests busy with the other."""
+    await watched.sample()
+    host.guest("a").hung = True
+    first, second = await asyncio.gather(watched.sample(), watched.sample())
+    assert names(first) == names(second) == ["b", "c"]
+    assert watched.source._workers.stuck == 1
 
 
 async def test_the_end_of_a_migration_is_seen_without_its_event(host: FakeLibvirt, watched: Watched) -> None:

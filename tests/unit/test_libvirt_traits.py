@@ -124,11 +124,22 @@ BOMB = """<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
 
 @pytest.mark.parametrize(
     "xml",
-    ["", "no xml", "<domain>", "<domain></domain", "<a/><b/>", "\x00", "<domain>\ud800</domain>", BOMB, "<!DOCTYPE"],
-)
+    [
+        "", "no xml", "<domain>", "<domain></domain", "<a/><b/>", "\x00", "<domain>\ud800</domain>", BOMB, "<!DOCTYPE",
+        f"<!-- <domain> -->{BOMB}", f"<domain/>{BOMB}",
+    ],
+)  # fmt: skip
 def test_what_cannot_be_read_is_left_alone(xml: str) -> None:
     """No balloon known, so nothing is ever taken; entities are not expanded."""
     assert parse_traits(xml) == UNREADABLE
+
+
+def test_what_its_owner_calls_a_guest_is_only_text() -> None:
+    """On one line, whatever it looks like: libvirt passes the CDATA of OpenNebula's metadata on as it is."""
+    named = "<title><![CDATA[<!DOCTYPE x [<!ENTITY y 'z'>]>\n web]]></title>"
+    traits = parse_traits(domain(rest=named))
+    assert traits.title == "<!DOCTYPE x [<!ENTITY y 'z'>]> web"
+    assert traits.has_balloon
 
 
 def test_jobs_are_libvirts() -> None:

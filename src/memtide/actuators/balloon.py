@@ -32,7 +32,8 @@ class BalloonActuator:
     async def apply(self, action: Action) -> Reply:
         """Ask for the size; ``SENT`` says that the guest was told."""
         assert isinstance(action, SetMemory)  # noqa: S101 - wired by type
-        target_kib = action.to_bytes // KIB
+        # libvirt takes whole KiB: up for a guest that gives, because its target may be its floor
+        target_kib = -(-action.to_bytes // KIB) if action.change_bytes < 0 else action.to_bytes // KIB
         began_s = time.monotonic()
 
         def ask(domain: _Domain) -> int:

@@ -63,7 +63,7 @@ def ksmd_cpu_ratio(before: Host | None, now: Host) -> float | None:
     """Return the share of one CPU that ksmd used between two readings of the host (0 to 1)."""
     if before is None or before.ksm is None or now.ksm is None:
         return None
-    elapsed_s = now.ksm.read_at_s - before.ksm.read_at_s
+    elapsed_s = now.counters_at_s - before.counters_at_s
     return rate_per_s(before.ksm.ksmd_cpu_s_total, now.ksm.ksmd_cpu_s_total, elapsed_s)
 
 

@@ -11,8 +11,6 @@ __all__ = ["Ksm"]
 class Ksm(Model, frozen=True, kw_only=True):
     """One reading of KSM. A file that this kernel does not have is ``None`` with its reason in ``missing``."""
 
-    read_at_s: float
-    """Host time of the reading; it may be older than the sample it is part of."""
     page_size_bytes: int
     run: int
     """0: ksmd stopped, merged pages stay merged. 1: scanning. 2: stopped and everything unmerged."""

@@ -79,7 +79,7 @@ class Loop:
         self.ended = False
         """No more ticks come; who waits for something must look himself."""
         self.earlier: Host | None = None
-        """The host when KSM was read the time before: for rates."""
+        """The host when its counters were read the time before: for rates."""
         self.previous: Snapshot | None = None
         self.snapshot: Snapshot | None = None
         self.decision: Decision | None = None
@@ -135,10 +135,10 @@ class Loop:
             await self._kept("records", self._store.append(record))
 
     def _compare(self) -> None:
-        """Compare the host with the tick before: what its kernel killed, and whether KSM was read anew."""
+        """Compare the host with the tick before: what its kernel killed, and whether its counters were read anew."""
         if self.previous is None or self.snapshot is None:
             return
-        if self.previous.host.ksm is not self.snapshot.host.ksm or self.earlier is None:
+        if self.previous.host.counters_at_s != self.snapshot.host.counters_at_s or self.earlier is None:
             self.earlier = self.previous.host
         before, now = self.previous.host.oom_kills_total, self.snapshot.host.oom_kills_total
         if before is not None and now is not None:

@@ -188,8 +188,10 @@ class Service:
         """Do what is done once a tick beside the loop: tell the watcher, say what is wrong with guests' metadata."""
         for name, sentence in self.will.complaints():
             self._say(Severity.WARNING, "metadata-rejected", sentence, guest=name)
+        if self._options.watcher is None:
+            return
         live = self.live()
-        if live is not None and self._options.watcher is not None:
+        if live is not None:
             self._options.watcher.tick(live)
 
     def reload(self) -> None:

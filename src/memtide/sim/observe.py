@@ -21,6 +21,7 @@ def observe_host(world: World) -> Host:
     """Return what the simulated host's kernel measures now."""
     memory = world.memory
     return Host(
+        counters_at_s=world.now_s,
         taken_at_s=world.now_s,
         memory=HostMemory(
             total_bytes=memory.spec.total_bytes,
@@ -49,7 +50,6 @@ def _ksm(world: World) -> Ksm:
         "merge_across_nodes", "advisor_mode", "ksmd_cpu_s_total",
     )  # fmt: skip
     return Ksm(
-        read_at_s=world.now_s,
         page_size_bytes=PAGE_BYTES,
         run=int(world.ksm_files["run"]),
         pages_shared=0,

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from memtide.model.base import Missing, Model
-from memtide.model.host import Host, NumaNode
-from memtide.model.ksm import Ksm
+import msgspec
+
+from memtide.model.base import Missing
+from memtide.model.host import Host, HostMemory, NumaNode
 from memtide.sources.files import KernelFiles
 from memtide.sources.ksm import KsmReader
 from memtide.sources.memory import MemoryReader
@@ -23,15 +24,6 @@ _NODES: Final = "sys/devices/system/node"
 _NODE: Final = re.compile(r"node\d{1,5}")
 
 
-class _Slow(Model, frozen=True, kw_only=True):
-    """What is shown to people more than decided upon: half of a sample's files, read every ten seconds."""
-
-    read_at_s: float
-    ksm: Ksm | None
-    numa: tuple[NumaNode, ...]
-    missing: Missing
-
-
 class HostReader:
     """Reads the host from /proc and /sys; the ``HostSource`` of a real machine, or of a captured tree.
 
@@ -41,7 +33,7 @@ class HostReader:
     """
 
     def __init__(self, root: Path = Path("/"), *, page_size_bytes: int = _PAGE_SIZE_BYTES) -> None:
-        self._slow: _Slow | None = None
+        self._slow: Host | None = None
         self._files = KernelFiles(root)
         self._memory = MemoryReader(self._files)
         self._ksm = KsmReader(self._files, page_size_bytes)
@@ -54,16 +46,27 @@ class HostReader:
         """
         missing: Missing = {}
         memory = self._memory.sample(missing)
+        pressure = self._files.parsed(_PRESSURE, parse_pressure, missing, "pressure")
+        if self._slow is None or not 0 <= now_s - self._slow.taken_at_s < SLOW_EVERY_S:
+            self._slow = self._read_slow(now_s, memory)
+        return msgspec.structs.replace(
+            self._slow,
+            taken_at_s=now_s,
+            memory=memory,
+            pressure=pressure,
+            missing=self._slow.missing | missing,
+        )
+
+    def _read_slow(self, now_s: float, memory: HostMemory) -> Host:
+        """Read what is shown to people more than decided upon: most of the files, every ten seconds."""
+        missing: Missing = {}
         counters = self._counters(missing)
-        if self._slow is None or not 0 <= now_s - self._slow.read_at_s < SLOW_EVERY_S:
-            self._slow = self._read_slow(now_s)
-        missing |= self._slow.missing
         return Host(
             taken_at_s=now_s,
             memory=memory,
-            pressure=self._files.parsed(_PRESSURE, parse_pressure, missing, "pressure"),
-            ksm=self._slow.ksm,
-            numa=self._slow.numa,
+            ksm=self._ksm.sample(missing),
+            numa=self._numa(missing),
+            counters_at_s=now_s,
             swap_in_pages_total=counters.get("swap_in_pages_total"),
             swap_out_pages_total=counters.get("swap_out_pages_total"),
             major_faults_total=counters.get("major_faults_total"),
@@ -71,11 +74,6 @@ class HostReader:
             refaults_total=counters.get("refaults_total"),
             missing=missing,
         )
-
-    def _read_slow(self, now_s: float) -> "_Slow":
-        missing: Missing = {}
-        ksm, numa = self._ksm.sample(now_s, missing), self._numa(missing)
-        return _Slow(read_at_s=now_s, ksm=ksm, numa=numa, missing=missing)
 
     def close(self) -> None:
         """Close the files that are kept open; a later sample opens them again."""

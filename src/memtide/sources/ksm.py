@@ -35,7 +35,7 @@ class KsmReader:
         self._page_size_bytes = page_size_bytes
         self._ksmd = _Ksmd(files)
 
-    def sample(self, now_s: float, host_missing: Missing) -> Ksm | None:
+    def sample(self, host_missing: Missing) -> Ksm | None:
         """Return KSM's figures of now; ``None``, with ``host_missing["ksm"]``, on a kernel without KSM."""
         missing: Missing = {}
 
@@ -49,7 +49,6 @@ class KsmReader:
             host_missing["ksm"] = next(iter(missing.values()))
             return None
         return Ksm(
-            read_at_s=now_s,
             page_size_bytes=self._page_size_bytes,
             run=run,
             pages_shared=pages_shared,

@@ -93,7 +93,7 @@ def _ksm(ksm: Ksm, cpu_ratio: float | None) -> KsmView:
 
 
 def _swap(before: Host | None, host: Host) -> SwapView:
-    elapsed_s = 0.0 if before is None else host.taken_at_s - before.taken_at_s
+    elapsed_s = 0.0 if before is None else host.counters_at_s - before.counters_at_s
     # KSM's figures carry the page size; a kernel without KSM leaves the rates unknown rather than guessed
     page_bytes = None if host.ksm is None else host.ksm.page_size_bytes
 

@@ -45,7 +45,11 @@ OTHERS: Final = {
     "DEVICE_ADDED": (Happening.CHANGED, ""),
     "DEVICE_REMOVED": (Happening.CHANGED, ""),
     "METADATA_CHANGE": (Happening.CHANGED, ""),
-    "MIGRATION_ITERATION": (Happening.MIGRATING, "{name} is being migrated; memtide keeps its hands off"),
+    # QEMU says so of a save and a snapshot as well: to it, all are migrations
+    "MIGRATION_ITERATION": (
+        Happening.MIGRATING,
+        "{name} is being migrated, saved or copied; memtide keeps its hands off",
+    ),
     "JOB_COMPLETED": (Happening.CHANGED, ""),
 }
 

@@ -3,6 +3,7 @@
 Who is missing from a reply is unknown, not gone; gone is who libvirt no longer lists, or says has stopped.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -58,6 +59,7 @@ class LibvirtGuests:
         self._listed: Connection | None = None
         """The connection that ``_known`` belongs to."""
         self._list_at_s = float("-inf")
+        self._sampling = asyncio.Lock()
 
     async def start(self, notify: Notify) -> None:
         """Connect and begin to watch for events.
@@ -82,6 +84,10 @@ class LibvirtGuests:
             SourceError: libvirt is away.
             PermissionDeniedError: it is back, but not for this user.
         """
+        async with self._sampling:  # a second poll at the same time would find every guest busy with the first
+            return await self._sample(now_s)
+
+    async def _sample(self, now_s: float) -> GuestSample:
         connection = await self._link.open(REOPEN_S)
         if connection is not self._listed or now_s >= self._list_at_s:
             await self._list(connection, now_s)

@@ -42,7 +42,8 @@ class Known:
         if what in {Happening.STARTED, Happening.REBOOTED}:
             self.since_s = now_s
         if what is Happening.MIGRATING:
-            self.job = "migration"
+            self.unread |= self.job is None  # it may as well be a save or a snapshot
+            self.job = self.job or "migration"
         elif what is not Happening.REBOOTED:
             self.unread = True
 

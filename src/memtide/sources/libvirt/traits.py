@@ -32,7 +32,9 @@ JOBS: Final = {
 
 def parse_traits(xml: str) -> GuestTraits:
     """Return how the guest is built; ``UNREADABLE`` when this is no domain XML."""
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+    # entities can be declared only before the first element; libvirt writes nothing there, and a guest whose owner
+    # called it "<!DOCTYPE" (in CDATA) is still a guest
+    if not xml.lstrip().startswith("<domain"):
         return UNREADABLE
     try:
         domain = ET.fromstring(xml)  # noqa: S314 - see above
@@ -81,5 +83,6 @@ def _has(parent: ET.Element | None, name: str) -> bool:
 
 
 def _text(element: ET.Element | None) -> str | None:
-    text = (element.text or "").strip() if element is not None else ""
+    """Return an element's text on one line; ``None`` for an empty or missing one."""
+    text = " ".join((element.text or "").split()) if element is not None else ""
     return text or None
