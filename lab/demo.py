@@ -5,6 +5,7 @@ listens to what they say of themselves, and tells at the end what memtide cannot
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import click
+
+from lab.errors import LabError
 from lab.guest import Guest
 from lab.lab import Lab
 from lab.scripts import DEMO_HOST_AVAILABLE_BYTES, demo
+from memtide.errors import MemtideError
+from memtide.faces.cli.run import run
 
 __all__ = ["show"]
 
@@ -31,6 +37,7 @@ def show(arguments: Sequence[str], progress: Callable[[str], None]) -> int:
         arguments: further options for `memtide run`.
         progress: told a line about each thing that takes a while.
     """
+    check(arguments)
     kills_before = host_oom_kills()
     with Lab(demo(), progress=progress, host_available_bytes=DEMO_HOST_AVAILABLE_BYTES, wait_s=60) as lab:
         progress("")
@@ -46,7 +53,20 @@ def show(arguments: Sequence[str], progress: Callable[[str], None]) -> int:
         progress(f"host OOM kills: {host_oom_kills() - kills_before}")
         progress("")
         progress(f"The log stays in {STATE}: .venv/bin/memtide log --state {STATE}")
+    shutil.rmtree(CONTROL, ignore_errors=True)
     return status
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Let `memtide run` refuse its options before eight guests are booted.
+
+    Raises:
+        LabError: it does not take them.
+    """
+    try:
+        run.make_context("memtide run", list(arguments))
+    except (click.ClickException, MemtideError) as error:
+        raise LabError(f"memtide run does not take these options: {error}") from error
 
 
 def run_memtide(uri: str, arguments: Sequence[str]) -> int:

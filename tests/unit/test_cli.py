@@ -99,7 +99,7 @@ win-10    8.00 GiB  8.00 GiB         -         ?         ?         ?  none   no 
 REASONS = """\
 WHY
 did not answer: its QEMU does not answer
-starving: 20 MiB usable, should have 96 MiB, growing 12 MiB/s
+running out: 20 MiB usable, should have 96 MiB, growing 12 MiB/s
 exempt: its owner or the settings say hands off
 host short: 1.20 of 2.00 GiB reserve available; holds 51 MiB it does not need
 reports no figures of its own yet: nothing is taken

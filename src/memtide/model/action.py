@@ -19,6 +19,8 @@ class Result(enum.StrEnum):
     """The guest moved, but not all the way before it stopped, or before another target replaced this one."""
     REFUSED = "refused"
     NO_ANSWER = "no answer"
+    WITHHELD = "not sent"
+    """The original could not be kept, so nothing was changed; no fault of the guest's."""
     NOT_SENT = "observed only"
     """Observe mode: everything but the last write."""
 

@@ -18,6 +18,7 @@ __all__ = [
     "FOLLOW_STEP_BYTES",
     "FOLLOW_STEP_RATIO",
     "FOLLOW_WANT_RATIO",
+    "GROWING_BPS",
     "GROWTH_FADE",
     "KERNEL_SHARE_DEFAULT_BYTES",
     "KERNEL_SHARE_DEFAULT_RATIO",
@@ -53,6 +54,8 @@ USED_SOON_S: Final = 4.0
 that costs the host nothing yet."""
 GROWTH_FADE: Final = 0.6
 """A guest that grew a report ago probably goes on: growth rises at once and fades by this per report."""
+GROWING_BPS: Final = 4 * MIB
+"""A guest that grows faster gives nothing until its growth has faded, some five reports later."""
 SWAP_DEBT_HALF_LIFE_S: Final = 600.0
 """What a guest swapped out is demand it cannot show, until it is forgotten: dead pages in swap must stop counting."""
 SWAP_NOISE_BYTES: Final = 1 * MIB

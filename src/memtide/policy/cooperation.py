@@ -23,7 +23,7 @@ from memtide.policy.constants import QEMU_OVERHEAD_BYTES
 from memtide.policy.demand import Estimate
 from memtide.units import MIB
 
-__all__ = ["Course", "asked", "follow", "given_up"]
+__all__ = ["Course", "asked", "follow", "given_up", "sent_by_hand"]
 
 PROGRESS_SHARE: Final = 0.1
 PROGRESS_WITHIN_S: Final = 10.0
@@ -75,6 +75,19 @@ def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, g
         expected_bytes=max(0, gain_bytes),
         not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
+        progress_at_s=now_s,
+        settled=False,
+    )
+
+
+def sent_by_hand(course: Course, from_bytes: int, target_bytes: int, now_s: float) -> Course:
+    """Return the course of a guest that an operator gave a size: followed like any other, but nothing is learned."""
+    return msgspec.structs.replace(
+        course,
+        target_bytes=target_bytes,
+        from_bytes=from_bytes,
+        expected_bytes=0,
+        left_bytes=abs(target_bytes - from_bytes),
         progress_at_s=now_s,
         settled=False,
     )

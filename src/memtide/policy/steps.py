@@ -16,6 +16,7 @@ from memtide.policy.constants import (
     FOLLOW_STEP_BYTES,
     FOLLOW_STEP_RATIO,
     FOLLOW_WANT_RATIO,
+    GROWING_BPS,
     OVERSHOOT,
     RETURN_SHARE,
     USED_SOON_S,
@@ -108,7 +109,9 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
     state = HostState.HARD if unmet_bytes and room.state is not HostState.LOW else room.state
     short = room.available_bytes < room.reserve_bytes
     code = ReasonCode.HOST_SHORT if short and not unmet_bytes else ReasonCode.FOR_OTHERS
-    donors = {uuid: case for uuid, case in cases.items() if not case.starving}
+    # a growing guest's slack is of a moment ago; the next tick would give it back
+    growing = GROWING_BPS if room.state is not HostState.LOW else float("inf")
+    donors = {u: c for u, c in cases.items() if not c.starving and c.track.estimate.growth_bps < growing}
     wanted_bytes = int(OVERSHOOT * missing_bytes) + unmet_bytes
     easy = _share(wanted_bytes, donors, {uuid: case.easy_slack_with(state) for uuid, case in donors.items()})
     # only what free memory cannot cover is taken from page cache

@@ -25,6 +25,7 @@ measured in the lab notes; demand and weights from Waldspurger (OSDI 2002) and Q
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -36,7 +37,7 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.assess import Case, Track, assess
 from memtide.policy.constants import ASK_AGAIN_S, COOL_AFTER_RELIEF_S
-from memtide.policy.cooperation import asked, given_up
+from memtide.policy.cooperation import asked, given_up, sent_by_hand
 from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
 from memtide.policy.ksm import steer_ksm
@@ -44,6 +45,10 @@ from memtide.policy.stats_period import missing_period
 from memtide.policy.steps import Move, Room, give_back, relieve, room_of, take
 
 __all__ = ["Tide", "TideState"]
+
+
+BY_HAND: Final = frozenset({ReasonCode.OPERATOR, ReasonCode.RESTORE})
+"""Targets that are not the law's own; it learns of them by their answers."""
 
 
 class TideState(Model, frozen=True, kw_only=True):
@@ -105,12 +110,14 @@ class Tide:
 
     def answered(self, state: TideState, action: Action, reply: Reply) -> TideState:
         """Return the state that knows how the action was answered."""
-        if reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}:
-            return state
         if isinstance(action, SetKsm | SetStatsPeriod) or action.uuid not in state.tracks:
             return state
         track = state.tracks[action.uuid]
-        if reply.result is Result.NOT_SENT:
+        if reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}:
+            if action.reason.code not in BY_HAND:
+                return state
+            course = sent_by_hand(track.course, action.from_bytes, action.to_bytes, track.seen_at_s)
+        elif reply.result in {Result.NOT_SENT, Result.WITHHELD}:
             course = msgspec.structs.replace(track.course, target_bytes=None, settled=True)
         else:
             course = given_up(track.course, track.seen_at_s)

@@ -40,7 +40,10 @@ async def _run(options: RunOptions, loaded: Loaded) -> None:
     settings = loaded.settings
     async with wiring.assembled(settings, simulate=options.simulate) as parts:
         service = Service(parts, loaded, options)
+        await service.inspect()
         await service.recall()
+        if settings.act:
+            await parts.store.keep(wiring.URI_FACT, settings.libvirt_uri)
         await parts.guests.start(service.notify)
         async with serving(settings.control_directory, service):
             with _signals(service), _woken_by_pressure(parts, service):

@@ -69,9 +69,7 @@ class OnRecord:
         try:
             await self._ledger.note(action, self._clock.now_s())
         except StoreError as error:
-            return Reply(
-                result=Result.REFUSED, detail=f"not sent, because its original could not be kept: {error.message}"
-            )
+            return Reply(result=Result.WITHHELD, detail=f"its original could not be kept: {error.message}")
         return await self._actuator.apply(action)
 
 

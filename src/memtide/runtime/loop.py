@@ -16,11 +16,12 @@ from memtide.errors import SourceError, StoreError
 from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.decision import Decision
 from memtide.model.host import Host
+from memtide.model.reason import ReasonCode
 from memtide.model.record import Event, Record, Severity
 from memtide.model.snapshot import Absent, GuestSample, Snapshot
 from memtide.ports import Actuator, Clock, GuestSource, HostSource, Policy, Store
 from memtide.runtime.totals import count
-from memtide.runtime.verify import Pending, by_uuid, close, verify
+from memtide.runtime.verify import REPLACED, Pending, by_uuid, close, verify
 from memtide.runtime.will import Will
 from memtide.views.live import Totals
 
@@ -217,13 +218,15 @@ class Loop:
         """Keep the outcome of an action that was just sent; ``None`` for advice already given."""
         now_s = self._clock.now_s()
         outcome = Outcome(action=action, result=reply.result, asked_at_s=now_s, detail=reply.detail)
-        if reply.result is Result.NOT_SENT and self._said_already(action, now_s):
+        if reply.result in {Result.NOT_SENT, Result.WITHHELD} and self._said_already(action, now_s):
             return None
         guests = by_uuid(self.snapshot.guests) if self.snapshot else {}
         moving = isinstance(action, SetMemory) and reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}
         if isinstance(action, SetMemory) and action.uuid in self._pending and moving:
             earlier = self._pending[action.uuid]
-            await self._close(close(earlier, guests.get(action.uuid), now_s, "replaced by the next target"))
+            # a target is taken back only from a guest that did not move
+            why = "the guest did not move" if action.reason.code is ReasonCode.STUCK else REPLACED
+            await self._close(close(earlier, guests.get(action.uuid), now_s, why))
         if not moving:
             outcome = msgspec.structs.replace(outcome, closed_at_s=now_s)
             saved = await self._save(outcome)

@@ -11,9 +11,11 @@ from typing import Final
 
 from memtide.model.base import Model
 
-__all__ = ["control_folder", "control_folders", "settings_file", "state_folder"]
+__all__ = ["SIMULATED", "control_folder", "control_folders", "settings_file", "state_folder"]
 
 NAME: Final = "memtide"
+SIMULATED: Final = "simulation"
+"""Subfolder for a simulated host's state and sockets."""
 
 
 class _Place(Model, frozen=True, kw_only=True):

@@ -23,7 +23,17 @@ def offline(vm: str | None, options: RunOptions) -> list[Outcome]:
             back stays on record.
     """
     acting = msgspec.structs.replace(options, acting=True)
-    return asyncio.run(_offline(vm, acting, load(acting.config, overrides(acting))))
+    loaded = load(acting.config, overrides(acting))
+    if options.uri is None:
+        # the guests are where the daemon found them, whatever the settings say by now
+        acting = msgspec.structs.replace(acting, uri=asyncio.run(_left_uri(loaded)))
+        loaded = load(acting.config, overrides(acting))
+    return asyncio.run(_offline(vm, acting, loaded))
+
+
+async def _left_uri(loaded: Loaded) -> str | None:
+    async with wiring.assembled(loaded.settings, simulate=False) as parts:
+        return (await parts.store.kept()).get(wiring.URI_FACT)
 
 
 async def _offline(vm: str | None, options: RunOptions, loaded: Loaded) -> list[Outcome]:

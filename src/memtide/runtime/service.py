@@ -14,6 +14,7 @@ from memtide.model.action import Action, Outcome, Result, SetMemory
 from memtide.model.limits import Hold
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Change, ChangeKind, Event, LogEntry, Severity
+from memtide.runtime import paths
 from memtide.runtime.control.daemon import LogQuery
 from memtide.runtime.control.fanout import Fanout
 from memtide.runtime.ledger import undo
@@ -35,17 +36,23 @@ RESTORED_HOLD_S: Final = 600.0
 """What an operator gave back is not taken again before ten minutes are over."""
 HOLD: Final = "hold:"
 """Key of a size set by hand among the daemon's own facts, before the guest's UUID."""
+TAKEN: Final = frozenset({Result.SENT, Result.DONE, Result.PARTIAL})
 ARRIVE_S: Final = 8.0
 """How long an operator waits for a guest to arrive before the answer is "under way"."""
 
 
 def overrides(options: RunOptions) -> dict[str, object]:
     """Return what the command line says instead of the settings file, by setting."""
+    state, control = options.state, options.control
+    if options.simulate:
+        # a simulated guest's originals must never meet the real host
+        state = state or paths.state_folder() / paths.SIMULATED
+        control = control or paths.control_folder() / paths.SIMULATED
     said = {
         "law.act": options.acting,
         "libvirt.uri": options.uri,
-        "store.directory": None if options.state is None else str(options.state),
-        "control.directory": None if options.control is None else str(options.control),
+        "store.directory": None if state is None else str(state),
+        "control.directory": None if control is None else str(control),
     }
     return {key: value for key, value in said.items() if value is not None}
 
@@ -62,9 +69,13 @@ class Service:
     def __init__(self, parts: Parts, loaded: Loaded, options: RunOptions) -> None:
         self._parts = parts
         self._loaded = loaded
+        # what the actuators were built with; a reload cannot change it
+        self._acting = loaded.settings.act
         self._options = options
         self._started_at_s = parts.clock.now_s()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.found: tuple[str, ...] = ()
+        """What was wrong with what an earlier run left; it stays in the status until the next start."""
         self.entries = Fanout()
         self.will = Will(loaded.settings.limits)
         self.loop = Loop(
@@ -89,7 +100,7 @@ class Service:
             version=__version__,
             host_name=socket.gethostname(),
             uri=self._parts.uri,
-            acting=self._loaded.settings.act,
+            acting=self._acting,
             started_at_s=self._started_at_s,
             now_s=self._parts.clock.now_s(),
             limits=loop.limits,
@@ -98,7 +109,7 @@ class Service:
             previous_host=loop.earlier,
             open_outcomes=loop.open_outcomes,
             totals=loop.totals,
-            troubles=(*loop.troubles, *self._parts.warnings),
+            troubles=(*loop.troubles, *self._parts.warnings, *self.found),
         )
 
     async def log(self, query: LogQuery) -> list[LogEntry]:
@@ -125,7 +136,10 @@ class Service:
         current_bytes = guest.observed.current_bytes
         action = SetMemory(uuid=uuid, name=guest.name, from_bytes=current_bytes, to_bytes=size_bytes, reason=reason)
         await self._hold(uuid, Hold(size_bytes=size_bytes, until_s=self._parts.clock.now_s() + for_s))
-        return (await self._carry_out([action]))[0]
+        outcome = (await self._carry_out([action]))[0]
+        if outcome.result not in TAKEN:
+            await self._release(uuid)
+        return outcome
 
     async def restore(self, uuid: str | None, reason: Reason) -> list[Outcome]:
         """Put back the original size of one guest, or all that was ever changed."""
@@ -135,12 +149,28 @@ class Service:
         for change in changes:
             if change.kind is ChangeKind.MEMORY:
                 await self._hold(change.key, Hold(size_bytes=int(change.original), until_s=until_s))
-        return await self._put_back(changes, reason)
+        outcomes = await self._put_back(changes, reason)
+        for outcome in outcomes:
+            if isinstance(outcome.action, SetMemory) and outcome.result not in TAKEN:
+                await self._release(outcome.action.uuid)
+        return outcomes
 
     async def _hold(self, uuid: str, hold: Hold) -> None:
         """Leave a guest at a size; also after a restart of the daemon."""
         self.will.hold(uuid, hold)
         await self._parts.store.keep(f"{HOLD}{uuid}", msgspec.json.encode(hold).decode())
+
+    async def inspect(self) -> None:
+        """Say aloud what the store found damaged when it was opened; a line in a log nobody reads is not enough."""
+        for entry in await self._parts.store.log(since_s=self._started_at_s - 5):
+            if isinstance(entry, Event) and entry.severity is Severity.ERROR:
+                self.found = (*self.found, entry.text)
+                self._publish(entry)
+
+    async def _release(self, uuid: str) -> None:
+        """Let the law have a guest again."""
+        self.will.release(uuid)
+        await self._parts.store.keep(f"{HOLD}{uuid}", None)
 
     async def recall(self) -> None:
         """Take up the sizes that were set by hand before a restart and still hold."""
@@ -161,7 +191,19 @@ class Service:
         for change, outcome in zip(reachable, outcomes, strict=True):
             if outcome.result is Result.DONE:
                 await self._parts.ledger.drop(change.kind, change.key)
-        return outcomes
+        now_s = self._parts.clock.now_s()
+        unreachable = [
+            Outcome(
+                action=undo(change, reason, None),
+                result=Result.NO_ANSWER,
+                asked_at_s=now_s,
+                closed_at_s=now_s,
+                detail=f"it is not there at {self._parts.uri} now; its original stays on record",
+            )
+            for change in changes
+            if change not in reachable
+        ]
+        return [*outcomes, *unreachable]
 
     async def _carry_out(self, actions: list[Action]) -> list[Outcome]:
         """Send actions and wait a moment for guests to arrive."""
@@ -208,7 +250,7 @@ class Service:
         self._say(Severity.INFO, "settings-reloaded", f"the settings were read again{rest}")
 
     async def finish(self) -> None:
-        """Put back what the settings say is to be put back at the end."""
+        """Put back what the settings say is to be put back at the end, and say what stays."""
         settings = self._loaded.settings
         rows = (
             (ChangeKind.MEMORY, settings.on_stop_guests),
@@ -217,11 +259,14 @@ class Service:
         )
         kinds = [kind for kind, what in rows if what is OnStop.RESTORE]
         changes = list(self._parts.ledger.changes(*kinds)) if kinds else []
-        if changes and settings.act:
+        if changes and self._acting:
             try:
                 await self._put_back(changes, Reason(code=ReasonCode.RESTORE, numbers={"why": "memtide stops"}))
             except MemtideError as error:
                 log.warning("not everything was put back: %s", error.message)
+        resized = len(self._parts.ledger.changes(ChangeKind.MEMORY)) if self._acting else 0
+        stays = f"; {resized} guests keep the size it gave them (`memtide restore --all`)" if resized else ""
+        self._say(Severity.INFO, "stopped", f"memtide stopped{stays}")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _say(self, severity: Severity, code: str, text: str, guest: str | None = None) -> None:

@@ -11,7 +11,7 @@ __all__ = ["count"]
 
 def count(totals: Totals, outcome: Outcome) -> Totals:
     """Return the totals with one closed outcome added; changes of statistics and KSM count as actions only."""
-    if outcome.result is Result.NOT_SENT:
+    if outcome.result in {Result.NOT_SENT, Result.WITHHELD}:
         return totals
     action, moved_bytes = outcome.action, outcome.moved_bytes or 0
     relief = isinstance(action, SetMemory) and action.reason.code is ReasonCode.RELIEF

@@ -15,9 +15,10 @@ from memtide.model.base import Model
 from memtide.model.guest import Guest
 from memtide.units import MIB
 
-__all__ = ["Pending", "close", "verify"]
+__all__ = ["REPLACED", "Pending", "by_uuid", "close", "verify"]
 
 ARRIVED_BYTES: Final = 4 * MIB
+REPLACED: Final = "replaced by the next target"
 GIVE_UP_S: Final = 20.0
 """The balloon moves hundreds of MiB a second; a guest still on its way after this has stopped."""
 
@@ -53,7 +54,9 @@ def close(pending: Pending, guest: Guest | None, now_s: float, why: str) -> Outc
     if abs(guest.observed.current_bytes - action.to_bytes) <= ARRIVED_BYTES:
         result = Result.DONE
     else:
-        result = Result.PARTIAL if abs(moved_bytes) > ARRIVED_BYTES else Result.NO_ANSWER
+        # a guest that was given another target before it could move did not fail to answer
+        moved = abs(moved_bytes) > ARRIVED_BYTES or why == REPLACED
+        result = Result.PARTIAL if moved else Result.NO_ANSWER
     return msgspec.structs.replace(
         pending.outcome,
         result=result,

@@ -35,6 +35,10 @@ class Will:
         """Leave a guest at a size that an operator chose, until its time is over or it starves."""
         self._holds[uuid] = hold
 
+    def release(self, uuid: str) -> None:
+        """Let the law have a guest again."""
+        self._holds.pop(uuid, None)
+
     def complaints(self) -> list[tuple[str, str]]:
         """Return, once, the guests whose own metadata cannot be read: name and sentence."""
         complaints, self._complaints = self._complaints, []

@@ -28,13 +28,15 @@ from memtide.store.readers import read_left_log
 from memtide.store.retention import Retention
 from memtide.store.sqlite import SqliteStore
 
-__all__ = ["assembled", "read_left_log"]
+__all__ = ["URI_FACT", "assembled", "read_left_log"]
 
 ROOT: Final = Path("/")
 STALL_US: Final = 150_000
 WINDOW_US: Final = 1_000_000
 """Tasks waiting for memory 15 % of a second wake the loop (peers.md 15.1)."""
 SIMULATION: Final = "simulation"
+URI_FACT: Final = "uri"
+"""Key, among the daemon's own facts, of where the guests are whose originals are on record."""
 
 
 @asynccontextmanager

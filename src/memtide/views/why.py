@@ -129,8 +129,8 @@ def _advice(view: WhyView) -> tuple[tuple[str, str], ...]:
         advice.append(("give it back now and hold it for an hour", f"memtide set {guest.name} {asked} --for 1h"))
     if guest.reason != "exempt":
         advice.append(("never touch it (settings file)", f"{rule}manage = false"))
-        floor_bytes = guest.demand_bytes or guest.floor_bytes
-        if floor_bytes:
+        floor_bytes = max(guest.demand_bytes or 0, guest.floor_bytes or 0)
+        if floor_bytes > (guest.floor_bytes or 0):
             advice.append(("a higher floor (settings file)", f'{rule}floor = "{_writable(floor_bytes)}"'))
     return tuple(advice)
 

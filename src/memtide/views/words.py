@@ -38,7 +38,7 @@ WHEN_SHORT: Final = "memory is taken when the host has less than its reserve[ of
 PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ReasonCode.RELIEF: Phrase(
         doing="gets",
-        says=f"starving{SHORT_OF}[?, growing {{growth_bps}}][?, swapped out {{swap_out_bytes}}]"
+        says=f"running out{SHORT_OF}[?, growing {{growth_bps}}][?, swapped out {{swap_out_bytes}}]"
         "[; gets {share_of_wanted} it lacks]",
         next="nothing is taken from it for a few seconds; it gets more as long as it starves",
     ),
@@ -65,7 +65,8 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.AT_MAXIMUM: Phrase(
         doing="full size",
-        says="has all the memory it may have[; starving all the same: {usable_bytes} usable, should have {line_bytes}]",
+        says="has all the memory it may have"
+        "[; running out all the same: {usable_bytes} usable, should have {line_bytes}]",
         next=f"only a higher maximum or ceiling could give it more; {WHEN_SHORT}",
     ),
     ReasonCode.CONTENT: Phrase(

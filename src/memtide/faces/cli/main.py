@@ -1,6 +1,7 @@
 """``memtide``: the command line. A command's module is loaded when it is called, so that help comes at once."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -103,6 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        # what could not be written, to a full disk or a closed pipe, cannot be mended by a traceback
+        _tell(f"the output cannot be written: {error.strerror or error}", "")
+        os._exit(MemtideError.exit_status)
 
 
 def _tell(message: str, hint: str) -> None:

@@ -7,10 +7,16 @@ import click
 from memtide.faces.cli.options import DURATION, config_option, control_option, state_option, uri_option
 from memtide.faces.cli.terminal import is_terminal
 from memtide.faces.cli.watchers import Painter, Printer, Silent, shown
+from memtide.runtime import paths
 from memtide.runtime.options import RunOptions
 from memtide.views.summary import summary
 
 __all__ = ["run"]
+
+
+def _asking(control: Path | None, *, simulate: bool) -> str:
+    folder = control or (paths.control_folder() / paths.SIMULATED if simulate else None)
+    return "" if folder is None else f" --control {folder}"
 
 
 @click.command()
@@ -45,7 +51,9 @@ def run(  # noqa: PLR0913 - one argument for each option
     # sources, actuators and store: loaded to run, not for --help
     from memtide.runtime import daemon  # noqa: PLC0415
 
-    watcher = Silent() if quiet else Painter() if live and is_terminal() else Printer()
+    watcher = (
+        Silent() if quiet else Painter(_asking(control, simulate=simulate)) if live and is_terminal() else Printer()
+    )
     options = RunOptions(
         acting=acting,
         for_s=for_s,

@@ -19,7 +19,9 @@ TALL: Final = 32
 CALM: Final = {"content", "at-maximum", "exempt", "not-running"}
 
 
-def screen_lines(view: StatusView, latest: Sequence[LogView], size: os.terminal_size, zone: tzinfo) -> list[Line]:
+def screen_lines(
+    view: StatusView, latest: Sequence[LogView], size: os.terminal_size, zone: tzinfo, *, asking: str = ""
+) -> list[Line]:
     """Return as many lines as the terminal has.
 
     Args:
@@ -27,6 +29,7 @@ def screen_lines(view: StatusView, latest: Sequence[LogView], size: os.terminal_
         latest: log entries, oldest first.
         size: of the terminal.
         zone: of whoever reads.
+        asking: options that commands in another terminal need to find this daemon.
     """
     head = head_lines(view, width=size.columns, drawn=True, short=size.lines < TALL)
     for_guests = size.lines - len(head) - LOG_LEAST - 3
@@ -37,7 +40,7 @@ def screen_lines(view: StatusView, latest: Sequence[LogView], size: os.terminal_
     shown = rows[-room:] if room else []
     empty = [line()] * max(0, room - len(shown))
     waiting = [line(Span("nothing has happened yet", "dim"))] if not rows and room else []
-    footer = "q ends memtide; `memtide why VM`, `memtide log` in another terminal tell more"
+    footer = f"q ends memtide; `memtide why VM{asking}` and `memtide log{asking}` in another terminal tell more"
     return [*top, *shown, *waiting, *empty[len(waiting) :], line(Span(footer, "dim"))][: size.lines]
 
 

@@ -53,7 +53,8 @@ def render(spans: Line, *, width: int | None, coloured: bool) -> str:
 
 def is_terminal() -> bool:
     """Say whether a person reads along."""
-    return sys.stdout.isatty()
+    # closed by the caller (`>&-`): Python then has no stdout at all
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def columns() -> int | None:

@@ -71,9 +71,14 @@ class Printer(Silent):
 
 
 class Painter(Silent):
-    """Redraws the whole terminal after every tick; a terminal that has gone is no reason to stop."""
+    """Redraws the whole terminal after every tick; a terminal that has gone is no reason to stop.
 
-    def __init__(self) -> None:
+    Args:
+        asking: options that commands in another terminal need to find this daemon.
+    """
+
+    def __init__(self, asking: str) -> None:
+        self._asking = asking
         self._latest: tuple[LogView, ...] = ()
 
     def entry(self, entry: LogEntry) -> None:
@@ -89,7 +94,7 @@ class Painter(Silent):
             while not over.is_set():
                 live, latest, size = self.last, self._latest, screen.size
                 if live is not None and (live, latest, size) != drawn:
-                    screen.draw(screen_lines(status(live), latest, size, local_zone()))
+                    screen.draw(screen_lines(status(live), latest, size, local_zone(), asking=self._asking))
                     drawn = (live, latest, size)
                 if screen.key(LOOK_S) in {"q", "Q"}:
                     # the daemon ends as it would for Ctrl-C
