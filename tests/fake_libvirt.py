@@ -192,9 +192,6 @@ class FakeConnection:
     def unregisterCloseCallback(self) -> None:  # noqa: N802
         self.on_close = None
 
-    def setKeepAlive(self, _interval: int, _count: int) -> int:  # noqa: N802
-        return 0
-
     def happen(self, event: str, guest: FakeGuest, *rest: Any) -> None:
         """Call back as libvirt's event thread would."""
         found = self.registered.get(EVENTS.index(event))

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import signal
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -248,6 +250,27 @@ async def test_libvirtd_comes_back_and_so_do_the_same_guests(lab: Lab, watched: 
     await asyncio.sleep(0.2)
     gc.collect()
     assert [connection() for connection in connections] == [None, None]
+    assert watched.events == []
+
+
+async def test_a_libvirtd_that_hangs_is_given_up_and_found_again(lab: Lab, watched: Watched) -> None:
+    """Every sample ends in time and says so; when it goes on, everybody is back and nothing stays stuck."""
+    before = await watched.sample()
+    pid = lab.libvirtd.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _tick in range(4):
+            began_s = time.monotonic()
+            with pytest.raises(SourceError, match=r"no answer|not answered|away"):
+                await watched.sample()
+            assert time.monotonic() - began_s < TICK_S
+            await asyncio.sleep(0.5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    back = await watched.until(lambda s: names(s) == names(before), limit_s=10)
+    assert names(back) == names(before)
+    assert watched.source._workers.stuck == 0
     assert watched.events == []
 
 

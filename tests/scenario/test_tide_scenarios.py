@@ -87,6 +87,16 @@ def test_steady_demand_comes_to_rest() -> None:
     assert not [action for tick in trace.ticks[20:] for action, _ in tick.replies]
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_guests_that_deflate_on_oom_come_to_rest_too(mode: Mode) -> None:
+    """With that accounting taken memory looks used; a move must not look like growth and be undone."""
+    guests = [air(f"g{i}", deflates_on_oom=True) for i in range(4)]
+    trace = play(World(host(3.6), guests), 200, Limits(boot_grace_s=0.0, mode=mode))
+
+    assert not [m for tick in trace.ticks[40:] for m, _ in tick.replies]
+    assert all(trace[f"g{i}"].reversals <= 1 for i in range(4))
+
+
 def test_a_square_wave_costs_at_most_one_reversal_per_half_period() -> None:
     """Demand that goes up and down does not make memory swing more often than it does."""
     waves = [

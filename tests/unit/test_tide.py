@@ -1,5 +1,6 @@
 """The law, one behaviour at a time: a few ticks of a hand-made host."""
 
+import pytest
 from make import GIB, MIB, START_S, guest, snapshot
 
 from memtide.model.action import Reply, Result, SetKsm, SetMemory, SetStatsPeriod
@@ -90,9 +91,69 @@ def test_relief_comes_from_idle_guests_when_the_host_has_nothing() -> None:
 
 def test_room_that_is_not_touched_costs_the_host_nothing() -> None:
     """A guest that lacks room but does not grow gets it even where the host has nothing to spare."""
+    _, decision = play(*ticks(1, STARVING, available_bytes=300 * MIB))
+
+    assert sizes(decision)["thin"] > 400 * MIB + 60 * MIB
+
+
+def test_at_the_emergency_line_nobody_grows_on_credit() -> None:
+    """Under a quarter of the reserve even room that is not touched yet is not promised."""
     _, decision = play(*ticks(1, STARVING, available_bytes=100 * MIB))
 
-    assert sizes(decision)["thin"] > 400 * MIB
+    assert sizes(decision) == {}
+    assert reason_of(decision, "thin") is ReasonCode.NO_ROOM
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"reported": False}, {"total_bytes": 2**50, "usable_bytes": 0}, {"since": True}], ids=str
+)
+def test_a_hold_holds_whatever_else_is_wrong_with_the_guest(trouble: dict) -> None:
+    """A held guest is not grown back to its maximum because its statistics are missing or it has just booted."""
+    young = trouble.pop("since", False)
+    kind = {"name": "held", "current_bytes": 512 * MIB} | trouble
+    seen = ticks(3, kind, available_bytes=8 * GIB)
+    if young:
+        seen = [
+            Snapshot(taken_at_s=s.taken_at_s, host=s.host, guests=(_since(s.guests[0], START_S - 1),)) for s in seen
+        ]
+    hold = Limits(holds={"uuid-held": Hold(size_bytes=512 * MIB, until_s=START_S + 600)})
+
+    assert sizes(play(*seen, limits=hold)[1]) == {}
+
+
+def test_a_clock_set_back_does_not_blind_the_law() -> None:
+    """Reports that are older than the last one, because the clock went back, are believed from then on."""
+    early = ticks(2, {"name": "g", "used_bytes": 100 * MIB}, available_bytes=1100 * MIB)
+    back = START_S - 3600
+    late = [
+        snapshot(guest("g", at_s=back + 2 * i, used_bytes=950 * MIB), at_s=back + 2 * i, available_bytes=1100 * MIB)
+        for i in range(2)
+    ]
+    _, decision = play(*early, *late)
+
+    assert decision.verdicts[0].demand_bytes == 990 * MIB
+    assert decision.verdicts[0].starving
+
+
+def test_a_report_from_the_future_is_not_the_last_word() -> None:
+    """One report a day ahead is ignored; the next true one counts."""
+    ahead = snapshot(guest("g", at_s=START_S + 86400), at_s=START_S)
+    _, decision = play(ahead, *ticks(2, {"name": "g", "used_bytes": 300 * MIB}))
+
+    assert decision.verdicts[0].demand_bytes == 340 * MIB
+
+
+def test_a_guest_that_never_moves_is_tried_for_days_without_harm() -> None:
+    """The back-off is bounded: thousands of failures later the law still decides."""
+    law, limits = Tide(), Limits()
+    state = law.initial()
+    for tick in range(3000):
+        at_s = START_S + 40.0 * tick
+        state, decision = law.decide(
+            state, snapshot(guest(**FULL_OF_AIR, at_s=at_s), at_s=at_s, available_bytes=0), limits
+        )
+
+    assert reason_of(decision, "air") in {ReasonCode.STUCK, ReasonCode.HOST_SHORT, ReasonCode.MOVING}
 
 
 def test_swap_hides_no_demand() -> None:

@@ -1,5 +1,7 @@
 """One guest in one tick: what it needs, what it holds, what may be taken from it, whether it starves."""
 
+import msgspec
+
 from memtide.model.base import Model
 from memtide.model.decision import HostState
 from memtide.model.guest import Guest, StatsState
@@ -49,6 +51,8 @@ class Case(Model, frozen=True, kw_only=True):
     ceiling_bytes: int
     keep_bytes: int
     """Nothing below this is taken."""
+    stuck: bool
+    """It did not follow its last target; neither asked nor given for a while."""
     idle_bytes: int
     """Resident and not needed, free or cold cache, what is on its way back excluded; 0 when unknown or spared."""
     idle_free_bytes: int
@@ -116,6 +120,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         limits=mine,
         stats=stats,
         reports=track.estimate.reports,
+        contradicts=track.estimate.contradicts,
         age_s=None if guest.since_s is None else now_s - guest.since_s,
         boot_grace_s=limits.boot_grace_s,
         stuck=track.course.stuck(now_s),
@@ -139,6 +144,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         ceiling_bytes=min(maximum_bytes, mine.ceiling_bytes or maximum_bytes),
         keep_bytes=keep_bytes,
         **_idle(guest, track, spared=spare is not None),
+        stuck=standing.stuck,
         starving_line_bytes=line_bytes,
         starving=off is None and stats is StatsState.FRESH and _starving(track.estimate, line_bytes),
     )
@@ -147,6 +153,8 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
 def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
     if before is None:
         return Track(estimate=estimate(None, guest, now_s), since_s=guest.since_s, seen_at_s=now_s)
+    if now_s < before.seen_at_s:
+        before = _clock_set_back(before, now_s)
     found = estimate(before.estimate, guest, now_s)
     return Track(
         estimate=found,
@@ -157,6 +165,14 @@ def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
         period_asked_at_s=before.period_asked_at_s,
         seen_at_s=now_s,
     )
+
+
+def _clock_set_back(before: Track, now_s: float) -> Track:
+    """Return the track without moments that have not come yet: nobody waits for them for hours."""
+    course = msgspec.structs.replace(
+        before.course, progress_at_s=now_s, retry_at_s=min(before.course.retry_at_s, now_s)
+    )
+    return msgspec.structs.replace(before, course=course, cool_until_s=0.0, taken_at_s=0.0, period_asked_at_s=0.0)
 
 
 def _floor(found: Estimate, limits: GuestLimits, maximum_bytes: int) -> int:

@@ -29,6 +29,7 @@ PROGRESS_SHARE: Final = 0.1
 PROGRESS_WITHIN_S: Final = 10.0
 RETRY_FIRST_S: Final = 30.0
 RETRY_MOST_S: Final = 1800.0
+DOUBLINGS_MOST: Final = 10
 ARRIVED_BYTES: Final = 4 * MIB
 BREATHING_BYTES: Final = 4 * MIB
 """A guest that grew by more than this meanwhile hides what its shrink brought."""
@@ -95,7 +96,7 @@ def sent_by_hand(course: Course, from_bytes: int, target_bytes: int, now_s: floa
 
 def given_up(course: Course, now_s: float) -> Course:
     """Return the course of a guest that refused, did not answer, or stood still: left alone for a while."""
-    pause_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**course.failures)
+    pause_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** min(course.failures, DOUBLINGS_MOST))
     return msgspec.structs.replace(
         course, target_bytes=None, settled=True, failures=course.failures + 1, retry_at_s=now_s + pause_s
     )

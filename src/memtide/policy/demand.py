@@ -44,6 +44,8 @@ class Estimate(Model, frozen=True, kw_only=True):
     total_bytes: int = 0
     kernel_bytes: int | None = None
     """Learned share of the kernel; ``None``: the default stands in."""
+    contradicts: bool = False
+    """MemTotal fits neither accounting: it is torn, hostile, or memory that the guest does not use at all."""
     keeps_total: bool = False
     """Taken memory looks used to this guest (deflate-on-OOM accounting)."""
     debt_bytes: float = 0.0
@@ -78,12 +80,15 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     old = before or Estimate(current_bytes=observed.current_bytes, current_since_s=now_s)
     largest_bytes = max(old.current_bytes, observed.current_bytes)
     old = _with_current(old, observed.current_bytes, now_s)
-    if reported is None or reported.updated_at_s <= old.updated_at_s:
+    if reported is None or reported.updated_at_s == old.updated_at_s or reported.updated_at_s > now_s + STATS_LATE_S:
         return old
-    interval_s = max(MIN_INTERVAL_S, reported.updated_at_s - old.updated_at_s) if old.reports else MIN_INTERVAL_S
+    # a report older than the last one: the host's clock was set back; what comes next is measured from here
+    known = bool(old.reports) and reported.updated_at_s > old.updated_at_s
+    interval_s = max(MIN_INTERVAL_S, reported.updated_at_s - old.updated_at_s) if known else MIN_INTERVAL_S
     quiet = reported.updated_at_s >= old.current_since_s + MIN_INTERVAL_S
     keeps_total = _keeps_total(old, guest, reported) if quiet else old.keeps_total
-    kernel_bytes = _kernel(old, guest, reported, keeps_total=keeps_total) if quiet else old.kernel_bytes
+    learned_bytes = _kernel(guest, reported, keeps_total=keeps_total) if quiet else None
+    kernel_bytes = old.kernel_bytes if learned_bytes is None else learned_bytes
     out_bytes = _delta(old.swap_out_total_bytes, reported.swap_out_bytes_total)
     in_bytes = _delta(old.swap_in_total_bytes, reported.swap_in_bytes_total)
     known_swap_bytes = max(0, min(old.known_swap_bytes + out_bytes, observed.maximum_bytes))
@@ -97,7 +102,9 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     not_free_bytes = None
     if reported.unused_bytes is not None:
         not_free_bytes = known_kernel_bytes + max(0, reported.total_bytes - reported.unused_bytes - taken_bytes)
-    risen_bps = max(0.0, (demand_bytes - old.demand_bytes) / interval_s) if old.reports else 0.0
+    # with that accounting a move looks like growth, until the report is younger than the move
+    grew = known and (quiet or not keeps_total)
+    risen_bps = max(0.0, (demand_bytes - old.demand_bytes) / interval_s) if grew else 0.0
     return Estimate(
         reports=old.reports + 1,
         updated_at_s=reported.updated_at_s,
@@ -105,6 +112,7 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         usable_bytes=reported.usable_bytes,
         total_bytes=reported.total_bytes,
         kernel_bytes=kernel_bytes,
+        contradicts=learned_bytes is None if quiet else old.contradicts,
         keeps_total=keeps_total,
         debt_bytes=debt_bytes,
         swapped_out_bytes=out_bytes,
@@ -148,10 +156,10 @@ def _keeps_total(old: Estimate, guest: Guest, reported: Reported) -> bool:
     return stays < shrinks
 
 
-def _kernel(old: Estimate, guest: Guest, reported: Reported, *, keeps_total: bool) -> int | None:
-    """Return the memory outside MemTotal, or what was known before when the figures do not fit together."""
+def _kernel(guest: Guest, reported: Reported, *, keeps_total: bool) -> int | None:
+    """Return the memory outside MemTotal, or ``None`` when the figures do not fit together."""
     observed = guest.observed
     whole_bytes = observed.maximum_bytes if keeps_total else observed.current_bytes
     kernel_bytes = whole_bytes - reported.total_bytes
     believable = 0 <= kernel_bytes <= max(4 * KERNEL_SHARE_DEFAULT_BYTES, KERNEL_SHARE_MOST_RATIO * whole_bytes)
-    return kernel_bytes if believable else old.kernel_bytes
+    return kernel_bytes if believable else None

@@ -20,6 +20,7 @@ class Standing(Model, frozen=True, kw_only=True):
     limits: GuestLimits
     stats: StatsState
     reports: int
+    contradicts: bool
     age_s: float | None
     """Since the guest started; ``None``: long ago."""
     boot_grace_s: float
@@ -39,12 +40,13 @@ HANDS_OFF: Final[tuple[Row, ...]] = (
 """Neither taken from nor given to."""
 
 SPARED: Final[tuple[Row, ...]] = (
+    (ReasonCode.HELD, lambda s: s.held),
+    (ReasonCode.STUCK, lambda s: s.stuck),
     (ReasonCode.STATS_NONE, lambda s: s.stats is StatsState.NONE),
     (ReasonCode.STATS_STALE, lambda s: s.stats is StatsState.STALE),
+    (ReasonCode.STATS_CONTRADICT, lambda s: s.contradicts),
     (ReasonCode.PINNED, lambda s: s.guest.traits.passthrough or s.guest.traits.locked or s.guest.traits.huge_pages),
     (ReasonCode.BOOT_GRACE, lambda s: s.age_s is not None and s.age_s < s.boot_grace_s),
-    (ReasonCode.STUCK, lambda s: s.stuck),
-    (ReasonCode.HELD, lambda s: s.held),
     (ReasonCode.COOLING, lambda s: s.cooling),
     (ReasonCode.STATS_NONE, lambda s: s.reports < 2),  # noqa: PLR2004 - one report shows no growth
 )

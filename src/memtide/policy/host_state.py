@@ -77,7 +77,8 @@ def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:
     calm_rank = LADDER.index(_state_now(host, reserve_bytes, scale=BETTER_BY))
     if calm_rank >= rank:
         return HostTrack(state=track.state, since_s=track.since_s)
-    better_since_s = now_s if track.better_since_s is None else track.better_since_s
+    # the clock may have been set back
+    better_since_s = now_s if track.better_since_s is None else min(now_s, track.better_since_s)
     if now_s - better_since_s < BETTER_FOR_S:
         return HostTrack(state=track.state, since_s=track.since_s, better_since_s=better_since_s)
     return HostTrack(state=LADDER[calm_rank], since_s=now_s)

@@ -21,7 +21,7 @@ from memtide.policy.constants import (
     RETURN_SHARE,
     USED_SOON_S,
 )
-from memtide.policy.host_state import BETTER_BY, line_bytes
+from memtide.policy.host_state import BETTER_BY, line_bytes, worse
 from memtide.policy.share import Claim, fill
 
 Numbers = dict[str, int | float | str]
@@ -105,8 +105,8 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
     """Return what is taken from guests with slack: for the host's reserve, or for guests that starve."""
     if missing_bytes + unmet_bytes == 0:
         return _follow(cases, room) if limits.mode is Mode.FOLLOW else {}
-    # for a starving guest the others go down to the smallest cushion, whatever the host's state
-    state = HostState.HARD if unmet_bytes and room.state is not HostState.LOW else room.state
+    # for a starving guest the others go down one rung more; two, and they would starve themselves on the next tick
+    state = worse(room.state) if unmet_bytes else room.state
     short = room.available_bytes < room.reserve_bytes
     code = ReasonCode.HOST_SHORT if short and not unmet_bytes else ReasonCode.FOR_OTHERS
     # a growing guest's slack is of a moment ago; the next tick would give it back
@@ -138,7 +138,7 @@ def give_back(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) 
     spare_bytes = room.available_bytes - room.growing_bytes - int(BETTER_BY * room.reserve_bytes)
     claims = {}
     for uuid, case in cases.items():
-        blocked = case.hands_off or case.spared in {ReasonCode.HELD, ReasonCode.STUCK}
+        blocked = case.hands_off or case.stuck or case.spared is ReasonCode.HELD
         recent = now_s - case.track.taken_at_s < DWELL_BEFORE_RETURN_S
         goal_bytes = min(case.ceiling_bytes, _want(case)) if limits.mode is Mode.FOLLOW else case.ceiling_bytes
         short_bytes = goal_bytes - case.promised_bytes
@@ -168,7 +168,8 @@ def _follow(cases: dict[str, Case], room: Room) -> dict[str, Move]:
     """Return follow mode's slow taking of what guests hold beyond their want."""
     shares = {}
     for uuid, case in cases.items():
-        beyond_bytes = min(case.idle_bytes, case.bound_bytes - _want(case))
+        # only free memory: for cache the guest's whole room would have to go first
+        beyond_bytes = min(case.idle_free_bytes, case.bound_bytes - _want(case))
         step_bytes = max(FOLLOW_STEP_BYTES, int(FOLLOW_STEP_RATIO * case.guest.observed.current_bytes))
         shares[uuid] = 0 if case.spared else max(0, min(beyond_bytes, step_bytes))
     numbers: Numbers = {"available_bytes": room.available_bytes, "reserve_bytes": room.reserve_bytes}
@@ -200,7 +201,7 @@ def _shrinks(
 
 def _lacks(case: Case) -> int:
     """Return what a starving guest needs on top of what it has been promised; 0 for all others."""
-    if not case.starving:
+    if not case.starving or case.stuck:
         return 0
     short_bytes = case.keep_bytes - case.promised_bytes
     found = case.track.estimate
@@ -213,7 +214,8 @@ def _lacks(case: Case) -> int:
 def _used_soon(case: Case, lack_bytes: int) -> int:
     """Return how much of what it lacks a guest will have touched before the law can look again."""
     found = case.track.estimate
-    return min(lack_bytes, int(found.growth_bps * USED_SOON_S + found.debt_bytes))
+    used_bytes = int(found.growth_bps * USED_SOON_S + found.debt_bytes)
+    return min(lack_bytes, max(used_bytes, CUSHION_BYTES[HostState.LOW]))
 
 
 def _want(case: Case) -> int:

@@ -119,6 +119,7 @@ class Tide:
             course = sent_by_hand(track.course, action.from_bytes, action.to_bytes, track.seen_at_s)
         elif reply.result in {Result.NOT_SENT, Result.WITHHELD}:
             course = msgspec.structs.replace(track.course, target_bytes=None, settled=True)
+            track = msgspec.structs.replace(track, cool_until_s=0.0, taken_at_s=0.0)
         else:
             course = given_up(track.course, track.seen_at_s)
         return msgspec.structs.replace(
@@ -164,7 +165,7 @@ def _withdrawals(before: TideState, cases: dict[str, Case]) -> Iterable[SetMemor
     """Take back a target that a stuck guest cannot reach: its driver would try for ever, at its own cost."""
     for uuid, case in cases.items():
         old = before.tracks.get(uuid)
-        if old is None or case.track.course.failures == old.course.failures or old.course.target_bytes is None:
+        if old is None or old.course.target_bytes is None or case.hands_off is not None:
             continue
         current_bytes = case.guest.observed.current_bytes
         if case.track.course.failures > old.course.failures and old.course.target_bytes < current_bytes:

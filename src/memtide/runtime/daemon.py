@@ -49,7 +49,7 @@ async def _run(options: RunOptions, loaded: Loaded) -> None:
             with _signals(service), _woken_by_pressure(parts, service):
                 await _begin(parts, service, acting=settings.act)
                 await service.loop.run(for_s=options.for_s, on_tick=service.ticked)
-            await service.finish()
+                await service.finish()
             service.ticked()
 
 

@@ -1,13 +1,20 @@
 """Whatever we change is on record before it changes, and can be put back."""
 
+from typing import Final
+
 from memtide.errors import StoreError
 from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.guest import Guest
 from memtide.model.reason import Reason
 from memtide.model.record import Change, ChangeKind
 from memtide.ports import Actuator, Clock, Store
+from memtide.units import MIB
 
 __all__ = ["Ledger", "OnRecord", "undo"]
+
+
+KEPT_USABLE_BYTES: Final = 64 * MIB
+"""Usable memory left to a guest whose original size is smaller than what it needs now."""
 
 
 class Ledger:
@@ -38,16 +45,13 @@ class Ledger:
 
     async def drop(self, kind: ChangeKind, key: str) -> None:
         """Forget an original: it was put back, or its guest started anew."""
-        if self._known.pop((kind, key), None) is not None:
+        if (kind, key) in self._known:
             await self._store.forget(kind, key)
+            del self._known[kind, key]
 
     def changes(self, *kinds: ChangeKind) -> tuple[Change, ...]:
         """Return what is changed now, of these kinds or of all."""
         return tuple(change for change in self._known.values() if not kinds or change.kind in kinds)
-
-    def original(self, kind: ChangeKind, key: str) -> Change | None:
-        """Return the original of one thing, or ``None`` if it was never changed."""
-        return self._known.get((kind, key))
 
 
 class OnRecord:
@@ -94,5 +98,9 @@ def undo(change: Change, reason: Reason, guest: Guest | None) -> Action:
             uuid=change.key, name=change.name, from_s=from_s, to_s=int(change.original), reason=reason
         )
     to_bytes = int(change.original)
+    if guest is not None and guest.reported is not None:
+        # a guest that memtide had grown may use it by now: it is not put back into the arms of its OOM killer
+        in_use_bytes = guest.observed.current_bytes - guest.reported.usable_bytes + KEPT_USABLE_BYTES
+        to_bytes = max(to_bytes, min(in_use_bytes, guest.observed.current_bytes))
     from_bytes = guest.observed.current_bytes if guest else to_bytes
     return SetMemory(uuid=change.key, name=change.name, from_bytes=from_bytes, to_bytes=to_bytes, reason=reason)

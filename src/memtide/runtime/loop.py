@@ -14,7 +14,7 @@ import msgspec
 
 from memtide.errors import SourceError, StoreError
 from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
-from memtide.model.decision import Decision
+from memtide.model.decision import Decision, HostState
 from memtide.model.host import Host
 from memtide.model.reason import ReasonCode
 from memtide.model.record import Event, Record, Severity
@@ -34,7 +34,7 @@ Actuators = Mapping[type[SetMemory] | type[SetStatsPeriod] | type[SetKsm], Actua
 SAME_ADVICE_S: Final = 60.0
 """Observe mode would say the same thing every tick; it is said once a minute."""
 ARRIVAL_POLL_S: Final = 0.5
-SETTLE_S: Final = 1.5
+SETTLE_S: Final = 6.0
 """How long the last actions get to arrive when the loop ends."""
 
 
@@ -74,6 +74,7 @@ class Loop:
         self._advice: dict[tuple[str, str], float] = {}
         self._troubles: dict[str, str] = {}
         self._will = will
+        self._deciding = asyncio.Lock()
         self.limits = will.at(0.0, ())
         self.wake = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -107,9 +108,13 @@ class Loop:
             began_s = self._clock.now_s()
             if end_s is not None and began_s >= end_s:
                 break
-            await self.tick()
-            on_tick()
-            rest_s = max(0.0, began_s + self._will.period_s - self._clock.now_s())
+            try:
+                await self.tick()
+                on_tick()
+            except Exception:
+                # the next tick may fare better; a daemon that ended would help nobody
+                log.exception("bug: a tick failed; please report it")
+            rest_s = max(0.0, began_s + self._next_s() - self._clock.now_s())
             if end_s is not None:
                 rest_s = min(rest_s, max(0.0, end_s - self._clock.now_s()))
             await self._clock.sleep(rest_s, self.wake)
@@ -117,11 +122,21 @@ class Loop:
         await self.settle()
         self.ended = True
 
+    def _next_s(self) -> float:
+        """Return the time to the next tick: a host that is short is looked at twice as often."""
+        short = self.decision is not None and self.decision.state is not HostState.HIGH
+        return self._will.period_s / 2 if short else self._will.period_s
+
     async def tick(self) -> None:
         """Do one whole tick."""
         snapshot = await self._sample()
         if snapshot is None:
             return
+        # an operator's request must not come between a decision and its actions
+        async with self._deciding:
+            await self._decide(snapshot)
+
+    async def _decide(self, snapshot: Snapshot) -> None:
         self.previous, self.snapshot = self.snapshot, snapshot
         self._compare()
         await self._verify(snapshot)
@@ -129,7 +144,7 @@ class Loop:
         self.limits = self._will.at(snapshot.taken_at_s, snapshot.guests)
         self._state, decision = self._policy.decide(self._state, snapshot, self.limits)
         self.decision = decision
-        outcomes = await self.carry_out(decision.actions) if decision.actions else []
+        outcomes = await self._carry_out(decision.actions) if decision.actions else []
         await self._look_at_store()
         if outcomes or decision.state is not changed_from:
             record = Record(snapshot=snapshot, decision=decision, outcomes=tuple(outcomes))
@@ -152,12 +167,18 @@ class Loop:
 
     async def settle(self) -> None:
         """Give what is under way a moment to arrive, then close every outcome."""
-        if self._pending:
-            await self._clock.sleep(SETTLE_S, asyncio.Event())
+        end_s = self._clock.now_s() + SETTLE_S
+        while self._pending:
+            await self._clock.sleep(ARRIVAL_POLL_S, asyncio.Event())
             sample = await self._sample()
             guests = by_uuid(sample.guests) if sample else {}
             for uuid, pending in list(self._pending.items()):
-                await self._close(close(pending, guests.get(uuid), self._clock.now_s(), "memtide stopped"))
+                now_s = self._clock.now_s()
+                outcome = verify(pending, guests.get(uuid), now_s)
+                if outcome.closed_at_s is None and now_s >= end_s:
+                    outcome = close(pending, guests.get(uuid), now_s, "memtide stopped")
+                if outcome.closed_at_s is not None:
+                    await self._close(outcome)
 
     # --- sampling -------------------------------------------------------------------------------------------
 
@@ -197,7 +218,12 @@ class Loop:
     # --- acting and verifying -------------------------------------------------------------------------------
 
     async def carry_out(self, actions: tuple[Action, ...]) -> list[Outcome]:
-        """Send actions, at the same time for different guests; return what was answered, in their order."""
+        """Send actions that no tick decided; return what was answered, in their order."""
+        async with self._deciding:
+            return await self._carry_out(actions)
+
+    async def _carry_out(self, actions: tuple[Action, ...]) -> list[Outcome]:
+        """Send actions, at the same time for different guests."""
         replies = await asyncio.gather(*(self._send(action) for action in actions))
         outcomes = []
         for action, reply in zip(actions, replies, strict=True):
@@ -243,6 +269,8 @@ class Loop:
         return saved
 
     def _said_already(self, action: Action, now_s: float) -> bool:
+        if action.reason.code in {ReasonCode.OPERATOR, ReasonCode.RESTORE}:
+            return False  # whoever asked gets an answer each time
         key = (getattr(action, "uuid", "host"), action.reason.code.value)
         if now_s - self._advice.get(key, float("-inf")) < SAME_ADVICE_S:
             return True

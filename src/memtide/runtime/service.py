@@ -1,6 +1,7 @@
 """The running daemon as its sockets see it: what it knows, and what an operator may ask of it."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Coroutine
@@ -9,7 +10,7 @@ from typing import Final
 import msgspec
 
 from memtide import __version__
-from memtide.errors import ControlError, MemtideError
+from memtide.errors import ControlError, MemtideError, StoreError
 from memtide.model.action import Action, Outcome, Result, SetMemory
 from memtide.model.limits import Hold
 from memtide.model.reason import Reason, ReasonCode
@@ -124,6 +125,7 @@ class Service:
         Raises:
             ControlError: the guest is not known now, or the size is not between its floor and its maximum.
         """
+        self._must_act()
         guest = by_uuid(self.loop.snapshot.guests).get(uuid) if self.loop.snapshot else None
         if guest is None:
             raise ControlError("this guest does not answer now", "see `memtide status`")
@@ -143,6 +145,7 @@ class Service:
 
     async def restore(self, uuid: str | None, reason: Reason) -> list[Outcome]:
         """Put back the original size of one guest, or all that was ever changed."""
+        self._must_act()
         kinds = (ChangeKind.MEMORY,) if uuid is not None else tuple(ChangeKind)
         changes = [change for change in self._parts.ledger.changes(*kinds) if uuid in {None, change.key}]
         until_s = self._parts.clock.now_s() + RESTORED_HOLD_S
@@ -167,6 +170,10 @@ class Service:
                 self.found = (*self.found, entry.text)
                 self._publish(entry)
 
+    def _must_act(self) -> None:
+        if not self._acting:
+            raise ControlError("memtide only observes here and changes nothing", "start it with `memtide run --act`")
+
     async def _release(self, uuid: str) -> None:
         """Let the law have a guest again."""
         self.will.release(uuid)
@@ -189,7 +196,9 @@ class Service:
         reachable = [change for change in changes if change.kind is ChangeKind.KSM or change.key in guests]
         outcomes = await self._carry_out([undo(change, reason, guests.get(change.key)) for change in reachable])
         for change, outcome in zip(reachable, outcomes, strict=True):
-            if outcome.result is Result.DONE:
+            action = outcome.action
+            whole = not isinstance(action, SetMemory) or action.to_bytes == int(change.original)
+            if outcome.result is Result.DONE and whole:
                 await self._parts.ledger.drop(change.kind, change.key)
         now_s = self._parts.clock.now_s()
         unreachable = [
@@ -208,8 +217,6 @@ class Service:
     async def _carry_out(self, actions: list[Action]) -> list[Outcome]:
         """Send actions and wait a moment for guests to arrive."""
         outcomes = await self.loop.carry_out(tuple(actions))
-        if len(outcomes) != len(actions):
-            raise ControlError("memtide only observes here and changes nothing", "start it with `memtide run --act`")
         return [await self.loop.arrival(outcome, ARRIVE_S) for outcome in outcomes]
 
     # --- events, reload, end ----------------------------------------------------------------------------------
@@ -224,7 +231,9 @@ class Service:
             # when it starts again it has its configured size: what we remember of it would be wrong
             for change in self._parts.ledger.changes(ChangeKind.MEMORY, ChangeKind.STATS_PERIOD):
                 if change.name == event.guest:
-                    await self._parts.ledger.drop(change.kind, change.key)
+                    # with a full disk it stays on record; the worst that can follow is a restore to its old size
+                    with contextlib.suppress(StoreError):
+                        await self._parts.ledger.drop(change.kind, change.key)
 
     def ticked(self) -> None:
         """Do what is done once a tick beside the loop: tell the watcher, say what is wrong with guests' metadata."""

@@ -14,7 +14,7 @@ def count(totals: Totals, outcome: Outcome) -> Totals:
     if outcome.result in {Result.NOT_SENT, Result.WITHHELD}:
         return totals
     action, moved_bytes = outcome.action, outcome.moved_bytes or 0
-    relief = isinstance(action, SetMemory) and action.reason.code is ReasonCode.RELIEF
+    relief = moved_bytes > 0 and action.reason.code is ReasonCode.RELIEF
     gained_bytes = max(0, outcome.host_gained_bytes or 0) if moved_bytes < 0 else 0
     name = {action.name} if isinstance(action, SetMemory) and moved_bytes else set()
     return msgspec.structs.replace(

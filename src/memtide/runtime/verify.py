@@ -34,11 +34,12 @@ class Pending(Model, frozen=True, kw_only=True):
 def verify(pending: Pending, guest: Guest | None, now_s: float) -> Outcome:
     """Return the outcome as it looks now; closed when ``closed_at_s`` is set."""
     action = pending.outcome.action
+    late = now_s - pending.outcome.asked_at_s >= GIVE_UP_S
     if guest is None or not isinstance(action, SetMemory):
-        return pending.outcome
+        return close(pending, None, now_s, "the guest does not answer") if late else pending.outcome
     current_bytes = guest.observed.current_bytes
     arrived = abs(current_bytes - action.to_bytes) <= ARRIVED_BYTES
-    if not arrived and now_s - pending.outcome.asked_at_s < GIVE_UP_S:
+    if not arrived and not late:
         return pending.outcome
     return close(pending, guest, now_s, "" if arrived else "the guest stopped on the way")
 

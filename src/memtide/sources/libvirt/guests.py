@@ -141,9 +141,9 @@ class LibvirtGuests:
             raise SourceError(f"libvirt at {self._link.uri} is away: {error}") from error
         except NoAnswerError as error:
             self._late_ticks += 1
-            if self._late_ticks >= LATE_MOST:
+            if self._late_ticks >= LATE_MOST or self._link.worn_out:
                 self._late_ticks = 0
-                self._link.lose(f"it did not answer {LATE_MOST} times in a row")
+                self._link.lose("it did not answer in time")
             raise SourceError(f"libvirt at {self._link.uri}: {error.message}") from error
         self._late_ticks = 0
         if self._link.worn_out:
