@@ -54,8 +54,8 @@ def test_debt_is_kept_and_forgotten() -> None:
     found = after({"used_bytes": 100 * MIB, "swap_out_bytes_total": 0}, out)
     later = estimate(found, guest(**out, at_s=START_S + 602), START_S + 602)
 
-    assert found.debt_bytes == 64 * MIB
-    assert 31 * MIB < later.debt_bytes < 33 * MIB
+    assert found.swap.debt_bytes == 64 * MIB
+    assert 31 * MIB < later.swap.debt_bytes < 33 * MIB
 
 
 def test_growth_rises_at_once_and_fades() -> None:

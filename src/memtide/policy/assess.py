@@ -206,5 +206,5 @@ def _starving(found: Estimate, line_bytes: int) -> bool:
     if found.usable_bytes < line_bytes:
         return True
     # swapping alone may be the guest's housekeeping; when what it swapped out would not fit, it is distress
-    swapping = max(found.swapped_out_bytes, found.swapped_in_bytes) > SWAP_NOISE_BYTES
-    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.debt_bytes
+    swapping = max(found.swap.out_bytes, found.swap.in_bytes) > SWAP_NOISE_BYTES
+    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.swap.debt_bytes

@@ -3,8 +3,7 @@
 ``demand = kernel + used + debt``, all bytes: ``used = MemTotal - MemAvailable`` of ONE report (statistics are
 torn: ``current`` is of now, the rest of the report; their difference is nonsense while memory moves);
 ``kernel = current - MemTotal`` learned only when the report is younger than the last change of ``current``;
-``debt`` is what the guest swapped out and would use if it had the memory (after swap-out MemAvailable *rises*,
-so without it a starving guest looks comfortable: Qubes' qmemman counts swap used for the same reason).
+``debt`` is what the guest swapped out and would use if it had the memory (``swap_debt``).
 
 Guests whose driver deflates on OOM keep MemTotal, and taken pages look used; which accounting a guest has is
 read off its MemTotal once the two differ. Growth is that of demand, up at once, fading slowly.
@@ -21,8 +20,8 @@ from memtide.policy.constants import (
     KERNEL_SHARE_DEFAULT_RATIO,
     STATS_LATE_PERIODS,
     STATS_LATE_S,
-    SWAP_DEBT_HALF_LIFE_S,
 )
+from memtide.policy.swap_debt import SwapDebt, add_up
 from memtide.units import MIB
 
 __all__ = ["Estimate", "estimate", "stats_state"]
@@ -41,17 +40,13 @@ class Estimate(Model, frozen=True, kw_only=True):
     updated_at_s: float = 0.0
     used_bytes: int = 0
     usable_bytes: int = 0
-    total_bytes: int = 0
     kernel_bytes: int | None = None
     """Learned share of the kernel; ``None``: the default stands in."""
     contradicts: bool = False
     """MemTotal fits neither accounting: it is torn, hostile, or memory that the guest does not use at all."""
     keeps_total: bool = False
     """Taken memory looks used to this guest (deflate-on-OOM accounting)."""
-    debt_bytes: float = 0.0
-    swapped_out_bytes: int = 0
-    """In the last report interval."""
-    swapped_in_bytes: int = 0
+    swap: SwapDebt = SwapDebt()
     demand_bytes: int = 0
     not_free_bytes: int | None = None
     """Kernel, used memory and page cache together; ``None``: the guest does not say what is free."""
@@ -59,10 +54,6 @@ class Estimate(Model, frozen=True, kw_only=True):
     current_bytes: int = 0
     current_since_s: float = 0.0
     """When ``current`` was last seen to change."""
-    swap_out_total_bytes: int | None = None
-    swap_in_total_bytes: int | None = None
-    known_swap_bytes: int = 0
-    """The most that was ever seen swapped out: debt cannot exceed it."""
 
 
 def stats_state(guest: Guest, now_s: float, period_s: float) -> StatsState:
@@ -89,16 +80,12 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     keeps_total = _keeps_total(old, guest, reported) if quiet else old.keeps_total
     learned_bytes = _kernel(guest, reported, keeps_total=keeps_total) if quiet else None
     kernel_bytes = old.kernel_bytes if learned_bytes is None else learned_bytes
-    out_bytes = _delta(old.swap_out_total_bytes, reported.swap_out_bytes_total)
-    in_bytes = _delta(old.swap_in_total_bytes, reported.swap_in_bytes_total)
-    known_swap_bytes = max(0, min(old.known_swap_bytes + out_bytes, observed.maximum_bytes))
-    fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
-    debt_bytes = min(max(0.0, old.debt_bytes * fade + out_bytes - in_bytes), float(known_swap_bytes))
+    swap = add_up(old.swap, reported, interval_s, observed.maximum_bytes)
     # while memory moves the smaller of two balloons is assumed, so that use is over- and never underestimated
     taken_bytes = max(0, observed.maximum_bytes - largest_bytes) if keeps_total else 0
     used_bytes = max(0, reported.used_bytes - taken_bytes)
     known_kernel_bytes = _default_kernel(guest) if kernel_bytes is None else kernel_bytes
-    demand_bytes = min(observed.maximum_bytes, known_kernel_bytes + used_bytes + int(debt_bytes))
+    demand_bytes = min(observed.maximum_bytes, known_kernel_bytes + used_bytes + int(swap.debt_bytes))
     not_free_bytes = None
     if reported.unused_bytes is not None:
         not_free_bytes = known_kernel_bytes + max(0, reported.total_bytes - reported.unused_bytes - taken_bytes)
@@ -110,21 +97,15 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         updated_at_s=reported.updated_at_s,
         used_bytes=used_bytes,
         usable_bytes=reported.usable_bytes,
-        total_bytes=reported.total_bytes,
         kernel_bytes=kernel_bytes,
         contradicts=learned_bytes is None if quiet else old.contradicts,
         keeps_total=keeps_total,
-        debt_bytes=debt_bytes,
-        swapped_out_bytes=out_bytes,
-        swapped_in_bytes=in_bytes,
+        swap=swap,
         demand_bytes=demand_bytes,
         not_free_bytes=not_free_bytes,
         growth_bps=max(risen_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
         current_bytes=observed.current_bytes,
         current_since_s=old.current_since_s,
-        swap_out_total_bytes=reported.swap_out_bytes_total,
-        swap_in_total_bytes=reported.swap_in_bytes_total,
-        known_swap_bytes=known_swap_bytes,
     )
 
 
@@ -132,13 +113,6 @@ def _with_current(old: Estimate, current_bytes: int, now_s: float) -> Estimate:
     if current_bytes == old.current_bytes:
         return old
     return msgspec.structs.replace(old, current_bytes=current_bytes, current_since_s=now_s)
-
-
-def _delta(before_bytes: int | None, now_bytes: int | None) -> int:
-    """Return how far a counter rose; a counter that is unknown or fell (a reboot) did not rise."""
-    if before_bytes is None or now_bytes is None:
-        return 0
-    return max(0, now_bytes - before_bytes)
 
 
 def _default_kernel(guest: Guest) -> int:

@@ -214,7 +214,7 @@ def _lacks(case: Case) -> int:
 def _used_soon(case: Case, lack_bytes: int) -> int:
     """Return how much of what it lacks a guest will have touched before the law can look again."""
     found = case.track.estimate
-    used_bytes = int(found.growth_bps * USED_SOON_S + found.debt_bytes)
+    used_bytes = int(found.growth_bps * USED_SOON_S + found.swap.debt_bytes)
     return min(lack_bytes, max(used_bytes, CUSHION_BYTES[HostState.LOW]))
 
 
@@ -234,7 +234,7 @@ def relief_numbers(case: Case, room: Room) -> Numbers:
         "line_bytes": case.starving_line_bytes,
         "demand_bytes": found.demand_bytes,
         "growth_bps": found.growth_bps,
-        "swap_out_bytes": found.swapped_out_bytes,
+        "swap_out_bytes": found.swap.out_bytes,
         "available_bytes": room.available_bytes,
         "reserve_bytes": room.reserve_bytes,
         "state": room.state.value,

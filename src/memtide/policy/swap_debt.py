@@ -1,0 +1,48 @@
+"""What a guest swapped out and would use if it had the memory.
+
+After swapping out, a guest's MemAvailable rises and it looks comfortable; without this debt a law would shrink it
+further (Qubes' qmemman counts swap used for the same reason; the balloon's figures have only traffic, so the debt is
+added up from that). It is forgotten with a half-life, because dead pages in swap must stop counting some time.
+"""
+
+from memtide.model.base import Model
+from memtide.model.guest import Reported
+from memtide.policy.constants import SWAP_DEBT_HALF_LIFE_S
+
+__all__ = ["SwapDebt", "add_up"]
+
+
+class SwapDebt(Model, frozen=True, kw_only=True):
+    """A guest's swap traffic and what it makes of its demand."""
+
+    debt_bytes: float = 0.0
+    out_bytes: int = 0
+    """Swapped out in the last report interval."""
+    in_bytes: int = 0
+    known_bytes: int = 0
+    """All that was ever seen swapped out: the debt cannot exceed it."""
+    out_total_bytes: int | None = None
+    in_total_bytes: int | None = None
+
+
+def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_bytes: int) -> SwapDebt:
+    """Return the debt after one more report; no guest owes more than its maximum."""
+    out_bytes = _risen(before.out_total_bytes, reported.swap_out_bytes_total)
+    in_bytes = _risen(before.in_total_bytes, reported.swap_in_bytes_total)
+    known_bytes = min(before.known_bytes + out_bytes, maximum_bytes)
+    fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
+    return SwapDebt(
+        debt_bytes=min(max(0.0, before.debt_bytes * fade + out_bytes - in_bytes), float(known_bytes)),
+        out_bytes=out_bytes,
+        in_bytes=in_bytes,
+        known_bytes=known_bytes,
+        out_total_bytes=reported.swap_out_bytes_total,
+        in_total_bytes=reported.swap_in_bytes_total,
+    )
+
+
+def _risen(before_bytes: int | None, now_bytes: int | None) -> int:
+    """Return how far a counter rose; a counter that is unknown or fell (a reboot) did not rise."""
+    if before_bytes is None or now_bytes is None:
+        return 0
+    return max(0, now_bytes - before_bytes)
