@@ -8,6 +8,7 @@ from memtide.units import GIB, MIB
 WAIT_S = 300.0
 """Another lab may run on this machine."""
 SWAP_BYTES = 256 * MIB
+"""Compressed, so the content must be such that it can be: hence `mixed`, and not `random`."""
 
 
 def current_bytes(lab: Lab, guest: Guest) -> int:
@@ -36,4 +37,4 @@ def resident_bytes(lab: Lab) -> int:
 def full_of_air(name: str, touched_mib: int = 600) -> GuestSpec:
     """Return a guest that touched much memory, freed it, and reports nothing until somebody asks."""
     script = f"touchfree {touched_mib}MiB 3s; hold 40MiB"
-    return GuestSpec(name=name, size_bytes=GIB, script=script, swap_bytes=SWAP_BYTES)
+    return GuestSpec(name=name, size_bytes=GIB, script=script, swap_bytes=SWAP_BYTES, fill="mixed")
