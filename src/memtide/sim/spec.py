@@ -16,6 +16,8 @@ class HostSpec(Model, frozen=True, kw_only=True):
     total_bytes: int
     base_bytes: int = 512 * MIB
     """What the host itself uses; never reclaimed, never swapped."""
+    base: Curve | None = None
+    """The same over time, in place of ``base_bytes``; ``None``: it never changes."""
     swap_bytes: int = 0
     """Compressed swap (zram); 0: none, so the host's OOM killer is next."""
     swap_compression: float = 3.0
@@ -24,6 +26,17 @@ class HostSpec(Model, frozen=True, kw_only=True):
     """How fast pages go in and out of swap, both together, bytes per second."""
     release_bps: int = GIB
     """How fast guests can give memory back, all together: 1 GiB/s on the lab's two cores (lab-notes)."""
+    guests_swap_bps: int | None = None
+    """How fast guests can use their own swap, all together, in and out: what the host's cores have time for;
+    ``None``: every guest as fast as itself."""
+    lru_error_ratio: float = 0.05
+    """Of what is swapped out, the share that is in use although something unused is left: the kernel guesses."""
+    ksm_run: int = 0
+    """What the files below /sys/kernel/mm/ksm begin with: this one and the next two."""
+    ksm_pages_to_scan: int = 100
+    ksm_sleep_millisecs: int = 20
+    ksm_scan_pps: int = 250_000
+    """How many pages ksmd looks at in one second of CPU."""
 
 
 class GuestSpec(Model, frozen=True, kw_only=True):
@@ -55,12 +68,34 @@ class GuestSpec(Model, frozen=True, kw_only=True):
     """Its own swap, on a disk; 0: none, so its OOM killer is next."""
     swap_bps: int = 300 * MIB
     """How fast its pages go in and out of its swap, both together."""
+    swap_compression: float | None = None
+    """Its swap is in its own memory (zram), this many swapped bytes in one byte of it; ``None``: on a disk."""
     has_balloon: bool = True
     deflates_on_oom: bool = False
     """Its driver gives memory back before its OOM killer acts, and keeps MemTotal as it is."""
     stats_period_s: int | None = 1
     stats_lag_s: float = 0.0
     """How much later a report can be seen than it was taken."""
+    stats_jitter_s: float = 0.0
+    """And by chance up to so much later still."""
+    stats_loss_ratio: float = 0.0
+    """Share of the reports that never arrive, by chance."""
+    reports_free_pages: bool = False
+    """Its driver tells the host of free pages by itself (free page reporting), and the host has them back."""
+    free_page_ratio: float = 0.9
+    """Share of its free memory that is in whole page blocks, which are all that is reported."""
+    pinned: bool = False
+    """A device is passed through: all its memory is resident for ever, and what the balloon takes stays so."""
+    start_at_s: float = 0.0
+    """When it starts, in the world's seconds; 0: it has been running for an hour when the world begins."""
+
+    # what KSM finds in it
+    image: str | None = None
+    """Guests of one image hold the same pages; ``None``: it is like no other."""
+    identical_bytes: int = 0
+    """How much of what it uses is the same in all guests of its image."""
+    rewritten_bps: int = 0
+    """How fast it writes to those pages, which parts them again, bytes per second."""
 
     # how fast it is: measured on KVM (HyperAlloc, EuroSys 2025, artefact); a guest under TCG has a tenth
     shrink_bps: int = int(0.86 * GIB)
