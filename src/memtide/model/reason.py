@@ -15,6 +15,8 @@ class ReasonCode(enum.StrEnum):
     """The guest starves: little usable memory left for its growth, or it swaps."""
     RETURN = "return"
     """The host is well above its reserve again; what was taken goes back."""
+    ROOM = "room"
+    """Its slack went home; it gets back room that costs the host nothing until it is touched."""
     # a guest gives memory
     HOST_SHORT = "host-short"
     """Available memory is under the reserve; the guest holds resident memory it does not need."""
@@ -22,6 +24,8 @@ class ReasonCode(enum.StrEnum):
     """Another guest starves and the host has nothing left to give."""
     FOLLOW = "follow"
     """Follow mode: the guest holds more than it wants."""
+    OVERLOAD = "overload"
+    """The needs of all are more than the host has, and are shared by weight."""
     # a guest is left alone
     AT_MAXIMUM = "at-maximum"
     CONTENT = "content"
@@ -59,6 +63,9 @@ class ReasonCode(enum.StrEnum):
     KSM_HOST_CALM = "ksm-host-calm"
     OPERATOR = "operator"
     RESTORE = "restore"
+    # another law than memtide's own
+    PEER = "peer-law"
+    """Another system's law decided; its name and its own inputs are the numbers."""
 
 
 class Reason(Model, frozen=True, kw_only=True):

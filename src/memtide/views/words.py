@@ -47,6 +47,12 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         says="host calm: what was taken goes back[ ({available_bytes} available, reserve {reserve_bytes})]",
         next=WHEN_SHORT,
     ),
+    ReasonCode.ROOM: Phrase(
+        doing="gets back",
+        says="its slack went home; gets back room for the most it needed lately[: {peak_bytes}], which costs the host "
+        "nothing until it is used",
+        next=WHEN_SHORT,
+    ),
     ReasonCode.HOST_SHORT: Phrase(
         doing="gives",
         says=f"host short{RESERVE}[?; holds {{slack_bytes}} it does not need]",
@@ -62,6 +68,12 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         doing="gives",
         says="holds more than it wants[?: {slack_bytes} it does not need]",
         next="mode follow: it gets memory back as soon as it wants more",
+    ),
+    ReasonCode.OVERLOAD: Phrase(
+        doing="gives",
+        says="all guests together need more than the host has[: {available_bytes} available, emergency line "
+        "{emergency_bytes}]; shared by weight[, this one gets {share_of_need}]",
+        next="it gets memory again as soon as the host has any: stop or move a guest, or give the host swap",
     ),
     ReasonCode.AT_MAXIMUM: Phrase(
         doing="full size",
@@ -165,6 +177,12 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ReasonCode.RESTORE: Phrase(
         doing="restored", says="back to what it was before memtide[: operator {who}][ (uid {uid}) asked]"
     ),
+    ReasonCode.PEER: Phrase(
+        doing="by law",
+        says="as another system's law has it[: {law}][; the host has {free_bytes} free, should have {line_bytes}]"
+        "[; the guest uses {used_bytes}][; should have {wanted_bytes}]",
+        next="that law looks at it again[ every {period_s}]",
+    ),
 }
 
 STATES: Final[dict[HostState, tuple[str, str, str]]] = {
@@ -208,6 +226,7 @@ UNITS: Final[tuple[tuple[str, Callable[[float], str]], ...]] = (
 COMPARISONS: Final = {
     "available_of_reserve": ("available_bytes", "of", "reserve_bytes"),
     "share_of_wanted": ("share_bytes", "of the", "wanted_bytes"),
+    "share_of_need": ("share_bytes", "of the", "need_bytes"),
 }
 """Two numbers told as one."""
 
