@@ -57,7 +57,7 @@ def test_a_floor_guest_gets_one_and_a_half_times_its_floor_from_idle_ones() -> N
         name="thin", current_bytes=400 * MIB, swap_bytes=SWAP,
         anonymous=wave(200 * MIB, 560 * MIB, period_s=1000, high_s=900, ramp_s=1, phase_s=20),
     )  # fmt: skip
-    limits = Limits(boot_grace_s=0.0, rules=(GuestRule(match="thin", floor_bytes=400 * MIB),))
+    limits = Limits(boot_grace_s=0.0, reserve_bytes=735 * MIB, rules=(GuestRule(match="thin", floor_bytes=400 * MIB),))
     world = World(host(3), [rising, *(air(f"idle-{i}", 700) for i in range(3))])
     before = play(world, 20, limits)
     trace = run(world, Tide(), limits, duration_s=1 + 2 * 2.0)
@@ -145,7 +145,7 @@ BAD = {
 def test_one_bad_guest_does_not_keep_the_host_from_the_others(behaviour: object) -> None:
     """Whatever one guest does, the others give what they hold too much of, and nobody is hurt."""
     guests = [air("bad", behaviour=behaviour), *(air(f"g{i}") for i in range(4))]
-    trace = play(World(host(3.4), guests), 60)
+    trace = play(World(host(3.4), guests), 60, Limits(boot_grace_s=0.0, reserve_bytes=1200 * MIB))
 
     assert sum(move.change_bytes < 0 for move in trace.moves if move.name != "bad") >= 2
     assert trace.world.memory.available_bytes >= trace.ticks[0].decision.budget.available_bytes

@@ -14,6 +14,7 @@ from memtide.policy.constants import (
     DEMAND_MARGIN,
     FLOOR_OVER_KERNEL_BYTES,
     LOOK_AHEAD_S,
+    REACTION_S,
     STARVING_SHARE,
     SWAP_NOISE_BYTES,
 )
@@ -21,6 +22,7 @@ from memtide.policy.cooperation import Course, follow
 from memtide.policy.demand import Estimate, estimate, stats_state
 from memtide.policy.eligibility import Standing, guest_limits, hands_off, spared
 from memtide.policy.host_state import worse
+from memtide.policy.peak import Peak, begin, look
 
 __all__ = ["Case", "Track", "assess"]
 
@@ -29,6 +31,7 @@ class Track(Model, frozen=True, kw_only=True):
     """What the law remembers of one guest from tick to tick."""
 
     estimate: Estimate
+    peak: Peak
     course: Course = Course()
     since_s: float | None = None
     """The guest's incarnation; a reboot starts a new track."""
@@ -50,15 +53,23 @@ class Case(Model, frozen=True, kw_only=True):
     floor_bytes: int
     ceiling_bytes: int
     keep_bytes: int
-    """Nothing below this is taken."""
+    """Nothing below this is taken, unless the needs of all are more than the host has."""
+    room_bytes: int
+    """What it gets back after its slack was taken: room for the most it needed lately."""
     stuck: bool
     """It did not follow its last target; neither asked nor given for a while."""
+    resident_bytes: int | None
+    """Its memory that costs the host something, QEMU's own and what is on its way back excluded."""
     idle_bytes: int
-    """Resident and not needed, free or cold cache, what is on its way back excluded; 0 when unknown or spared."""
+    """Resident and not needed, free or cold cache; 0 when unknown or spared."""
     idle_free_bytes: int
     """The part of it that is free memory of the guest: its driver hands that out first."""
     untouched_bytes: int
     """Free memory of the guest that costs the host nothing; it comes before the cache when more is taken."""
+    dead_band_bytes: int
+    """A change smaller than this is not worth it."""
+    horizon_s: float
+    """How far ahead growth is looked: the time until a later decision can help."""
     starving_line_bytes: int
     starving: bool
 
@@ -83,13 +94,15 @@ class Case(Model, frozen=True, kw_only=True):
         return self.guest.observed.current_bytes + min(0, self.moving_bytes)
 
     @property
-    def dead_band_bytes(self) -> int:
-        """Return the change below which moving this guest's memory is not worth it."""
-        return max(DEAD_BAND_BYTES, int(DEAD_BAND_RATIO * self.guest.observed.maximum_bytes))
+    def touching_bytes(self) -> int:
+        """Return what its growth will cost the host before the law can act again: what it finds free costs nothing."""
+        # memory freed last is used first, so a guest grows into what is resident already
+        growth_bytes = int(self.track.estimate.growth_bps * REACTION_S) - self.idle_free_bytes
+        return max(0, min(growth_bytes, self.untouched_bytes))
 
     def keep_with(self, state: HostState) -> int:
         """Return what the guest would keep if the host were in ``state``."""
-        return _keep(self.track.estimate, state, self.floor_bytes, self.guest.observed.maximum_bytes)
+        return _keep(self.track.estimate, state, self.horizon_s, self.floor_bytes, self.guest.observed.maximum_bytes)
 
     def slack_with(self, state: HostState) -> int:
         """Return what the host could gain from this guest if it were in ``state``: idle, and above what is kept."""
@@ -112,6 +125,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     if before is not None and guest.since_s != before.since_s and guest.since_s is not None:
         before = None
     track = _update(before, guest, now_s)
+    found, course = track.estimate, track.course
     mine = guest_limits(guest, limits)
     stats = stats_state(guest, now_s, limits.period_s)
     hold = limits.holds.get(guest.uuid)
@@ -119,20 +133,22 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         guest=guest,
         limits=mine,
         stats=stats,
-        reports=track.estimate.reports,
-        contradicts=track.estimate.contradicts,
+        reports=found.reports,
+        contradicts=found.contradicts,
         age_s=None if guest.since_s is None else now_s - guest.since_s,
         boot_grace_s=limits.boot_grace_s,
-        stuck=track.course.stuck(now_s),
+        stuck=course.stuck(now_s),
         held=hold is not None and now_s < hold.until_s,
         cooling=now_s < track.cool_until_s,
     )
     off = hands_off(standing)
     spare = off or spared(standing)
     maximum_bytes = guest.observed.maximum_bytes
-    floor_bytes = _floor(track.estimate, mine, maximum_bytes)
-    keep_bytes = _keep(track.estimate, state, floor_bytes, maximum_bytes)
-    line_bytes = int(STARVING_SHARE * CUSHION_BYTES[worse(state)] + LOOK_AHEAD_S * track.estimate.growth_bps)
+    ceiling_bytes = min(maximum_bytes, mine.ceiling_bytes or maximum_bytes)
+    floor_bytes = _floor(found, mine, maximum_bytes)
+    horizon_s = max(LOOK_AHEAD_S, REACTION_S + min(now_s - found.updated_at_s, LOOK_AHEAD_S))
+    line_bytes = int(STARVING_SHARE * CUSHION_BYTES[worse(state)] + horizon_s * found.growth_bps)
+    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track)
     return Case(
         guest=guest,
         track=track,
@@ -141,23 +157,36 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         hands_off=off,
         spared=spare,
         floor_bytes=floor_bytes,
-        ceiling_bytes=min(maximum_bytes, mine.ceiling_bytes or maximum_bytes),
-        keep_bytes=keep_bytes,
-        **_idle(guest, track, spared=spare is not None),
+        ceiling_bytes=ceiling_bytes,
+        keep_bytes=_keep(found, state, horizon_s, floor_bytes, maximum_bytes),
+        room_bytes=min(ceiling_bytes, track.peak.most_bytes + CUSHION_BYTES[HostState.HIGH]),
         stuck=standing.stuck,
+        resident_bytes=resident_bytes,
+        idle_bytes=0 if spare else idle_bytes,
+        idle_free_bytes=0 if spare else idle_free_bytes,
+        untouched_bytes=untouched_bytes,
+        dead_band_bytes=max(DEAD_BAND_BYTES[state], int(DEAD_BAND_RATIO * maximum_bytes)),
+        horizon_s=horizon_s,
         starving_line_bytes=line_bytes,
-        starving=off is None and stats is StatsState.FRESH and _starving(track.estimate, line_bytes),
+        starving=off is None and stats is StatsState.FRESH and _starving(found, line_bytes),
     )
 
 
 def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
     if before is None:
-        return Track(estimate=estimate(None, guest, now_s), since_s=guest.since_s, seen_at_s=now_s)
+        room_bytes = guest.observed.current_bytes - CUSHION_BYTES[HostState.HIGH]
+        return Track(
+            estimate=estimate(None, guest, now_s),
+            peak=begin(room_bytes, now_s),
+            since_s=guest.since_s,
+            seen_at_s=now_s,
+        )
     if now_s < before.seen_at_s:
         before = _clock_set_back(before, now_s)
     found = estimate(before.estimate, guest, now_s)
     return Track(
         estimate=found,
+        peak=look(before.peak, found.demand_bytes, now_s),
         course=follow(before.course, guest, found, now_s),
         since_s=guest.since_s,
         cool_until_s=before.cool_until_s,
@@ -180,31 +209,35 @@ def _floor(found: Estimate, limits: GuestLimits, maximum_bytes: int) -> int:
     return min(maximum_bytes, max(limits.floor_for(maximum_bytes), beside_kernel_bytes))
 
 
-def _keep(found: Estimate, state: HostState, floor_bytes: int, maximum_bytes: int) -> int:
-    need_bytes = DEMAND_MARGIN * found.demand_bytes + CUSHION_BYTES[state] + LOOK_AHEAD_S * found.growth_bps
+def _keep(found: Estimate, state: HostState, horizon_s: float, floor_bytes: int, maximum_bytes: int) -> int:
+    need_bytes = DEMAND_MARGIN * found.demand_bytes + CUSHION_BYTES[state] + horizon_s * found.growth_bps
     return min(maximum_bytes, max(floor_bytes, int(need_bytes)))
 
 
-def _idle(guest: Guest, track: Track, *, spared: bool) -> dict[str, int]:
-    """Return the guest's resident memory that it does not need, by kind."""
+def _holds(guest: Guest, track: Track) -> tuple[int | None, int, int, int]:
+    """Return what of the guest's memory is resident, and of that idle, idle and free; and its free memory that is not.
+
+    What is on its way back to the host is no part of them.
+    """
     cost_bytes, found = guest.observed.host_cost_bytes, track.estimate
-    if spared or cost_bytes is None:
-        return {"idle_bytes": 0, "idle_free_bytes": 0, "untouched_bytes": 0}
+    if cost_bytes is None:
+        return None, 0, 0, 0
     current_bytes = guest.observed.current_bytes
     leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
     resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - leaving_bytes
     not_free_bytes = found.demand_bytes if found.not_free_bytes is None else found.not_free_bytes
     free_bytes = max(0, resident_bytes - not_free_bytes)
-    return {
-        "idle_bytes": max(free_bytes, resident_bytes - found.demand_bytes),
-        "idle_free_bytes": free_bytes,
-        "untouched_bytes": max(0, current_bytes - leaving_bytes - not_free_bytes - free_bytes),
-    }
+    return (
+        max(0, resident_bytes),
+        max(free_bytes, resident_bytes - found.demand_bytes),
+        free_bytes,
+        max(0, current_bytes - leaving_bytes - not_free_bytes - free_bytes),
+    )
 
 
 def _starving(found: Estimate, line_bytes: int) -> bool:
-    if found.usable_bytes < line_bytes:
+    if found.spare_bytes < line_bytes:
         return True
     # swapping alone may be the guest's housekeeping; when what it swapped out would not fit, it is distress
     swapping = max(found.swap.out_bytes, found.swap.in_bytes) > SWAP_NOISE_BYTES
-    return swapping and found.usable_bytes < CUSHION_BYTES[HostState.HIGH] + found.swap.debt_bytes
+    return swapping and found.spare_bytes < CUSHION_BYTES[HostState.HIGH] + found.swap.debt_bytes

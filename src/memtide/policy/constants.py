@@ -3,7 +3,7 @@
 from typing import Final
 
 from memtide.model.decision import HostState
-from memtide.units import MIB
+from memtide.units import GIB, MIB
 
 __all__ = [
     "ASK_AGAIN_S",
@@ -20,19 +20,28 @@ __all__ = [
     "FOLLOW_WANT_RATIO",
     "GROWING_BPS",
     "GROWTH_FADE",
+    "HOT_CACHE_HALF_LIFE_S",
+    "HOT_CACHE_STEP_BYTES",
+    "HOT_CACHE_STEP_RATIO",
     "KERNEL_SHARE_DEFAULT_BYTES",
     "KERNEL_SHARE_DEFAULT_RATIO",
     "KSM_CALM_S",
     "LOOK_AHEAD_S",
+    "MOST_AT_ONCE_BYTES",
+    "OVERLOAD_AFTER_S",
     "OVERSHOOT",
+    "PEAK_WINDOW_S",
+    "PROBATION_BYTES",
     "QEMU_OVERHEAD_BYTES",
+    "REACTION_S",
+    "REREAD_NOISE_BPS",
     "RETURN_SHARE",
+    "ROOM_AFTER_S",
     "STARVING_SHARE",
     "STATS_LATE_PERIODS",
     "STATS_LATE_S",
     "SWAP_DEBT_HALF_LIFE_S",
     "SWAP_NOISE_BYTES",
-    "USED_SOON_S",
 ]
 
 # --- what a guest keeps ---------------------------------------------------------------------------------
@@ -48,10 +57,14 @@ that was never touched it costs the host nothing."""
 DEMAND_MARGIN: Final = 1.02
 """Estimates of demand are a little low while a guest works; the prototype's value."""
 LOOK_AHEAD_S: Final = 5.0
-"""Report, tick, decision and the balloon's own time: growth within it must already be there."""
-USED_SOON_S: Final = 4.0
-"""Two ticks: what a relieved guest will have touched before the law can see it. The rest of what it is given is room
-that costs the host nothing yet."""
+"""Report, tick, decision and the balloon's own time: growth within it must already be there. Reports that come later
+than usual lengthen it."""
+REACTION_S: Final = 4.0
+"""Two ticks, of the above what is left after the report: what a guest will have touched before the law can act on
+the next look. The host must have that much beyond its reserve; the rest of what guests may use costs it nothing yet."""
+PEAK_WINDOW_S: Final = 900.0
+"""Of two windows: a guest keeps room for the most it needed in the last quarter to half of an hour. Batch jobs and
+backups come oftener than that or rarely enough to be relieved when they come."""
 GROWTH_FADE: Final = 0.6
 """A guest that grew a report ago probably goes on: growth rises at once and fades by this per report."""
 GROWING_BPS: Final = 4 * MIB
@@ -60,6 +73,14 @@ SWAP_DEBT_HALF_LIFE_S: Final = 600.0
 """What a guest swapped out is demand it cannot show, until it is forgotten: dead pages in swap must stop counting."""
 SWAP_NOISE_BYTES: Final = 1 * MIB
 """Swap traffic in one report below this is housekeeping of the guest's kernel."""
+HOT_CACHE_STEP_BYTES: Final = 32 * MIB
+HOT_CACHE_STEP_RATIO: Final = 0.03
+"""Charged to demand per report in which dropped cache is read again: the larger of the two. A cache of 1 GiB is
+believed after half a minute of reading."""
+HOT_CACHE_HALF_LIFE_S: Final = 1800.0
+"""A guest that no longer reads its files has its cache counted as spare again after an hour or so."""
+REREAD_NOISE_BPS: Final = 1 * MIB
+"""256 major faults a second: starting a program is less, and soon over."""
 STARVING_SHARE: Final = 0.75
 """Of the next worse state's cushion: a guest under it starves. Taking stops a whole rung above, so a guest
 just squeezed is not at once relieved."""
@@ -79,11 +100,26 @@ STATS_LATE_S: Final = 10.0
 # --- how memory is taken and given ---------------------------------------------------------------------
 OVERSHOOT: Final = 1.3
 """Take this much of what is missing: not all that is asked comes back, and coming back in one go is calmer."""
-DEAD_BAND_BYTES: Final = 16 * MIB
+DEAD_BAND_BYTES: Final = {
+    HostState.HIGH: 64 * MIB,
+    HostState.SOFT: 48 * MIB,
+    HostState.HARD: 16 * MIB,
+    HostState.LOW: 4 * MIB,
+}
 DEAD_BAND_RATIO: Final = 0.01
-"""Changes under the larger of the two are not worth splitting pages for, unless a guest starves."""
+"""Changes under the larger of the two (the share is of the guest's maximum) are not worth splitting pages for; the
+shorter the host, the more they are. A starving guest has none."""
 COOL_AFTER_RELIEF_S: Final = 6.0
 """Three ticks: what was just given to a starving guest is not taken back before it could be used."""
+MOST_AT_ONCE_BYTES: Final = 1 * GIB
+"""From one guest in one tick, unless the host misses more: a second of the balloon's work (0.86 GiB/s, HyperAlloc)."""
+ROOM_AFTER_S: Final = 4.0
+"""A guest's room goes back so long after the last of its slack was taken: one move up for a slope of moves down."""
+PROBATION_BYTES: Final = 128 * MIB
+"""A guest that stood still before is asked for so much, on top of what the others give, until it has moved."""
+OVERLOAD_AFTER_S: Final = 4.0
+"""A host with swap may be under its emergency line so long before guests are cut below their need: cold pages in
+compressed swap are the better victim, by 10 to 100 times (lab-notes), but swap is no place to live."""
 DWELL_BEFORE_RETURN_S: Final = 30.0
 """What was taken stays taken so long, so that a host at its line does not move memory to and fro."""
 RETURN_SHARE: Final = 0.25

@@ -44,7 +44,7 @@ class Course(Model, frozen=True, kw_only=True):
     cost_bytes: int | None = None
     """Host cost when it was asked."""
     expected_bytes: int = 0
-    """What the host was to gain."""
+    """What the host was to gain (positive), or to spend before long (negative)."""
     not_free_bytes: int | None = None
     """What the guest held when it was asked."""
     left_bytes: int = 0
@@ -64,6 +64,11 @@ class Course(Model, frozen=True, kw_only=True):
         """Say whether the guest is left alone for having stood still."""
         return now_s < self.retry_at_s
 
+    @property
+    def on_probation(self) -> bool:
+        """Say whether the guest stood still the last time it was asked: nothing is counted on until it has moved."""
+        return self.failures > 0
+
 
 def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, gain_bytes: int, now_s: float) -> Course:  # noqa: PLR0913 - by keyword
     """Return the course after the guest was given a new target, from which the host is to gain so much."""
@@ -73,7 +78,7 @@ def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, g
         target_bytes=target_bytes,
         from_bytes=current_bytes,
         cost_bytes=guest.observed.host_cost_bytes,
-        expected_bytes=max(0, gain_bytes),
+        expected_bytes=gain_bytes,
         not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
         progress_at_s=now_s,
@@ -87,7 +92,7 @@ def sent_by_hand(course: Course, from_bytes: int, target_bytes: int, now_s: floa
         course,
         target_bytes=target_bytes,
         from_bytes=from_bytes,
-        expected_bytes=0,
+        expected_bytes=min(0, from_bytes - target_bytes),
         left_bytes=abs(target_bytes - from_bytes),
         progress_at_s=now_s,
         settled=False,
@@ -120,7 +125,7 @@ def follow(course: Course, guest: Guest, found: Estimate, now_s: float) -> Cours
 
 def _learn(course: Course, guest: Guest, found: Estimate) -> Course:
     cost_bytes = guest.observed.host_cost_bytes
-    if course.expected_bytes == 0 or course.cost_bytes is None or cost_bytes is None:
+    if course.expected_bytes <= 0 or course.cost_bytes is None or cost_bytes is None:
         return course
     if course.not_free_bytes is None or found.not_free_bytes is None:
         return course

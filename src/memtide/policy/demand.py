@@ -1,9 +1,10 @@
 """How much memory a guest needs, from its own figures.
 
-``demand = kernel + used + debt``, all bytes: ``used = MemTotal - MemAvailable`` of ONE report (statistics are
-torn: ``current`` is of now, the rest of the report; their difference is nonsense while memory moves);
+``demand = kernel + used + debt + hot cache``, all bytes: ``used = MemTotal - MemAvailable`` of ONE report (statistics
+are torn: ``current`` is of now, the rest of the report; their difference is nonsense while memory moves);
 ``kernel = current - MemTotal`` learned only when the report is younger than the last change of ``current``;
-``debt`` is what the guest swapped out and would use if it had the memory (``swap_debt``).
+``debt`` is what the guest swapped out and would use if it had the memory (``swap_debt``); hot cache is page cache that
+proved to be in use (``hot_cache``).
 
 Guests whose driver deflates on OOM keep MemTotal, and taken pages look used; which accounting a guest has is
 read off its MemTotal once the two differ. Growth is that of demand, up at once, fading slowly.
@@ -21,6 +22,7 @@ from memtide.policy.constants import (
     STATS_LATE_PERIODS,
     STATS_LATE_S,
 )
+from memtide.policy.hot_cache import HotCache, learn
 from memtide.policy.swap_debt import SwapDebt, add_up
 from memtide.units import MIB
 
@@ -38,8 +40,8 @@ class Estimate(Model, frozen=True, kw_only=True):
     reports: int = 0
     """How many different reports were seen; nothing is taken before the second."""
     updated_at_s: float = 0.0
-    used_bytes: int = 0
     usable_bytes: int = 0
+    """As the guest says it."""
     kernel_bytes: int | None = None
     """Learned share of the kernel; ``None``: the default stands in."""
     contradicts: bool = False
@@ -47,6 +49,7 @@ class Estimate(Model, frozen=True, kw_only=True):
     keeps_total: bool = False
     """Taken memory looks used to this guest (deflate-on-OOM accounting)."""
     swap: SwapDebt = SwapDebt()
+    cache: HotCache = HotCache()
     demand_bytes: int = 0
     not_free_bytes: int | None = None
     """Kernel, used memory and page cache together; ``None``: the guest does not say what is free."""
@@ -54,6 +57,11 @@ class Estimate(Model, frozen=True, kw_only=True):
     current_bytes: int = 0
     current_since_s: float = 0.0
     """When ``current`` was last seen to change."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """Return what the guest could still use without swapping and without dropping cache that it uses."""
+        return self.usable_bytes - int(self.cache.hot_bytes)
 
 
 def stats_state(guest: Guest, now_s: float, period_s: float) -> StatsState:
@@ -81,11 +89,12 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     learned_bytes = _kernel(guest, reported, keeps_total=keeps_total) if quiet else None
     kernel_bytes = old.kernel_bytes if learned_bytes is None else learned_bytes
     swap = add_up(old.swap, reported, interval_s, observed.maximum_bytes)
+    cache = learn(old.cache, reported, swap.in_bytes, interval_s, observed.current_bytes)
     # while memory moves the smaller of two balloons is assumed, so that use is over- and never underestimated
     taken_bytes = max(0, observed.maximum_bytes - largest_bytes) if keeps_total else 0
     used_bytes = max(0, reported.used_bytes - taken_bytes)
     known_kernel_bytes = _default_kernel(guest) if kernel_bytes is None else kernel_bytes
-    demand_bytes = min(observed.maximum_bytes, known_kernel_bytes + used_bytes + int(swap.debt_bytes))
+    demand_bytes = min(observed.maximum_bytes, known_kernel_bytes + used_bytes + int(swap.debt_bytes + cache.hot_bytes))
     not_free_bytes = None
     if reported.unused_bytes is not None:
         not_free_bytes = known_kernel_bytes + max(0, reported.total_bytes - reported.unused_bytes - taken_bytes)
@@ -95,12 +104,12 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     return Estimate(
         reports=old.reports + 1,
         updated_at_s=reported.updated_at_s,
-        used_bytes=used_bytes,
         usable_bytes=reported.usable_bytes,
         kernel_bytes=kernel_bytes,
         contradicts=learned_bytes is None if quiet else old.contradicts,
         keeps_total=keeps_total,
         swap=swap,
+        cache=cache,
         demand_bytes=demand_bytes,
         not_free_bytes=not_free_bytes,
         growth_bps=max(risen_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),

@@ -4,7 +4,8 @@ from memtide.model.decision import HostState, Verdict
 from memtide.model.guest import StatsState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case, Track
-from memtide.policy.steps import Move, Numbers, Room, relief_numbers
+from memtide.policy.plan import Move, Numbers, Room
+from memtide.policy.relief import relief_numbers
 
 __all__ = ["absent_verdict", "verdict"]
 
@@ -67,10 +68,7 @@ def _numbers(code: ReasonCode, case: Case, room: Room, now_s: float) -> Numbers:
         return relief_numbers(case, room)
     if case.spared is not None:
         return {}
-    return {
-        "available_bytes": room.available_bytes,
-        "reserve_bytes": room.reserve_bytes,
-        "state": room.state.value,
+    return room.numbers() | {
         "slack_bytes": case.slack_with(room.state),
         "keep_bytes": case.keep_bytes,
         "dead_band_bytes": case.dead_band_bytes,

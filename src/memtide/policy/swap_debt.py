@@ -8,6 +8,7 @@ added up from that). It is forgotten with a half-life, because dead pages in swa
 from memtide.model.base import Model
 from memtide.model.guest import Reported
 from memtide.policy.constants import SWAP_DEBT_HALF_LIFE_S
+from memtide.policy.counters import risen
 
 __all__ = ["SwapDebt", "add_up"]
 
@@ -27,8 +28,8 @@ class SwapDebt(Model, frozen=True, kw_only=True):
 
 def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_bytes: int) -> SwapDebt:
     """Return the debt after one more report; no guest owes more than its maximum."""
-    out_bytes = _risen(before.out_total_bytes, reported.swap_out_bytes_total)
-    in_bytes = _risen(before.in_total_bytes, reported.swap_in_bytes_total)
+    out_bytes = risen(before.out_total_bytes, reported.swap_out_bytes_total)
+    in_bytes = risen(before.in_total_bytes, reported.swap_in_bytes_total)
     known_bytes = min(before.known_bytes + out_bytes, maximum_bytes)
     fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
     return SwapDebt(
@@ -39,10 +40,3 @@ def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_byte
         out_total_bytes=reported.swap_out_bytes_total,
         in_total_bytes=reported.swap_in_bytes_total,
     )
-
-
-def _risen(before_bytes: int | None, now_bytes: int | None) -> int:
-    """Return how far a counter rose; a counter that is unknown or fell (a reboot) did not rise."""
-    if before_bytes is None or now_bytes is None:
-        return 0
-    return max(0, now_bytes - before_bytes)

@@ -5,23 +5,22 @@ Theory. The host can only gain memory that is *resident and not needed*::
     slack = min(host cost - QEMU's own, current) - keep
     keep  = 1.02 demand + cushion(host state) + 5 s growth        (never below the guest's floor)
 
-Memory a guest never touched costs the host nothing and is its room to grow without asking: it is left alone.
-Three steps, in this order:
+Memory a guest never touched costs the host nothing and is its room to grow without asking: it is left alone, and a
+guest whose slack was taken gets its room back a few seconds later. Steps, each a file, in this order:
 
-1. **Relief.** A guest starves when its usable memory is under three quarters of the next worse state's cushion
-   plus 5 s of its growth, or when it swaps. It gets at once what ``keep`` says it lacks, unlimited in speed,
-   while the host stays above its emergency line (a quarter of the reserve), half of the host's free swap
-   included: the host's cold pages are a better victim than a starving guest. Too little for all is shared by
-   weight.
-2. **Taking**, only when the host is, or by that relief gets, under its reserve: 1.3 times what is missing, from
-   the guests with slack, in proportion to slack over weight, never below ``keep``; at once, without step limit.
-3. **Returning**, only when the host was above its reserve for a while: a quarter of what it can spare per tick,
-   by weight, up to each guest's maximum (mode ``pressure``) or to what it wants (mode ``follow``, which also
-   takes resident slack above that want, slowly).
+1. **Relief** (``relief``). A guest starves when its usable memory is under three quarters of the next worse state's
+   cushion plus 5 s of its growth, or when it swaps. It gets at once what it lacks, unlimited in speed, while the
+   host stays above its emergency line (a quarter of the reserve), half of the host's free swap included.
+2. **Taking** (``taking``), only when the host is under its reserve, or will be once growing guests have touched what
+   they are about to: 1.3 times what is missing, never below ``keep``, from as few guests as will do.
+3. **Overload** (``overload``), only at the emergency line with no slack left: needs are shared by weight.
+4. **Room** (``returning``): room for a guest's own recent peak goes back while it costs nothing.
+5. **Return** (``returning``), only when the host was above its reserve for a while: up to each guest's maximum (mode
+   ``pressure``) or to what it wants (mode ``follow``, which also takes resident slack above that want, slowly).
 
-Saturation: with no slack anywhere it does nothing but relieve down to the emergency line; below it the kernel's
-swap is on its own. Assumes working statistics; without fresh ones nothing is taken. Descends from the prototypes
-measured in the lab notes; demand and weights from Waldspurger (OSDI 2002) and Qubes' qmemman.
+Assumes working statistics; without fresh ones nothing is taken. Descends from the prototypes measured in the lab
+notes; demand and weights from Waldspurger (OSDI 2002) and Qubes' qmemman; freeing pages by a short move down and up
+is what free page reporting does inside a guest that has it.
 """
 
 from collections.abc import Iterable
@@ -41,8 +40,12 @@ from memtide.policy.cooperation import asked, given_up, sent_by_hand
 from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
 from memtide.policy.ksm import steer_ksm
+from memtide.policy.overload import squeeze
+from memtide.policy.plan import Move, Room, room_of
+from memtide.policy.relief import relieve
+from memtide.policy.returning import give_back, lend_room
 from memtide.policy.stats_period import missing_period
-from memtide.policy.steps import Move, Room, give_back, relieve, room_of, take
+from memtide.policy.taking import take
 
 __all__ = ["Tide", "TideState"]
 
@@ -75,16 +78,8 @@ class Tide:
         reserve_bytes = reserve_for(snapshot.host, limits)
         host = observe_host(state.host, snapshot.host, reserve_bytes)
         cases = {g.uuid: assess(state.tracks.get(g.uuid), g, host.state, limits, now_s) for g in snapshot.guests}
-        room = room_of(snapshot, host.state, reserve_bytes, cases.values())
-
-        relief, unmet_bytes = relieve(cases, room)
-        granted_bytes = -sum(move.gain_bytes for move in relief.values())
-        missing_bytes = room.missing_bytes(granted_bytes)
-        taking = take({k: c for k, c in cases.items() if k not in relief}, room, missing_bytes, unmet_bytes, limits)
-        calm = host.state is HostState.HIGH and missing_bytes == 0 and not unmet_bytes
-        returning = give_back(cases, room, limits, now_s) if calm and not relief and not taking else {}
-
-        moves = relief | taking | returning
+        room = room_of(snapshot, host.state, now_s - host.since_s, reserve_bytes, cases.values())
+        moves, missing_bytes = _plan(cases, room, limits, now_s)
         tracks = {uuid: _remember(case, moves.get(uuid), now_s) for uuid, case in cases.items()}
         # an absent guest is unknown, not gone: what is known of it waits for it
         absent = {a.uuid: state.tracks[a.uuid] for a in snapshot.absent if a.uuid in state.tracks}
@@ -97,7 +92,7 @@ class Tide:
             mode=limits.mode.value,
             state=host.state,
             state_since_s=host.since_s,
-            budget=_budget(room, missing_bytes + unmet_bytes),
+            budget=_budget(room, missing_bytes),
             verdicts=(
                 *(verdict(case, moves.get(uuid), tracks[uuid], room, now_s) for uuid, case in cases.items()),
                 *(absent_verdict(a.uuid, a.name, a.reason, state.tracks.get(a.uuid)) for a in snapshot.absent),
@@ -125,6 +120,24 @@ class Tide:
         return msgspec.structs.replace(
             state, tracks=state.tracks | {action.uuid: msgspec.structs.replace(track, course=course)}
         )
+
+
+def _plan(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> tuple[dict[str, Move], int]:
+    """Return this tick's moves, those that cannot wait first, and what the host and starving guests miss."""
+    relief, unmet_bytes = relieve(cases, room)
+    others = {uuid: case for uuid, case in cases.items() if uuid not in relief}
+    granted_bytes = -sum(move.gain_bytes for move in relief.values())
+    touching_bytes = sum(case.touching_bytes for case in others.values())
+    missing_bytes = room.missing_bytes(granted_bytes + touching_bytes)
+    taking = take(others, room, missing_bytes, unmet_bytes, limits)
+    coming_bytes = sum(move.gain_bytes for move in taking.values()) - granted_bytes
+    overload = squeeze(others, room, coming_bytes, unmet_bytes)
+    moves = relief | taking | overload
+    rest = {uuid: case for uuid, case in others.items() if uuid not in moves}
+    lent = {} if overload else lend_room(rest, room, limits, now_s)
+    calm = room.state is HostState.HIGH and missing_bytes == 0 and not unmet_bytes and not relief and not taking
+    returning = give_back({u: c for u, c in rest.items() if u not in lent}, room, limits, now_s) if calm else {}
+    return moves | lent | returning, missing_bytes + unmet_bytes
 
 
 def _budget(room: Room, missing_bytes: int) -> Budget:

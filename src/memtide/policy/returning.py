@@ -1,0 +1,81 @@
+"""Last step: memory goes back to guests, as room while the host is short and for good when it is not.
+
+*Room*: a guest whose slack has gone home gets back room for the most it needed lately. It costs the host nothing
+until it is touched, and spares the guest to ask, and to wait, for every rise of its demand.
+*Return*: a calm host hands back what it can spare, a quarter of it a tick, by weight, up to each guest's maximum
+(mode ``pressure``) or to what it wants (mode ``follow``).
+"""
+
+from memtide.model.limits import Limits, Mode
+from memtide.model.reason import Reason, ReasonCode
+from memtide.policy.assess import Case
+from memtide.policy.constants import (
+    DWELL_BEFORE_RETURN_S,
+    FOLLOW_BURST_BYTES,
+    FOLLOW_WANT_RATIO,
+    RETURN_SHARE,
+    ROOM_AFTER_S,
+)
+from memtide.policy.host_state import BETTER_BY
+from memtide.policy.plan import Move, Room
+from memtide.policy.share import Claim, fill
+
+__all__ = ["give_back", "lend_room", "want_bytes"]
+
+
+def lend_room(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> dict[str, Move]:
+    """Return the room that guests get back although the host may be short."""
+    if not room.lends_room:
+        return {}
+    moves = {}
+    for uuid, case in cases.items():
+        goal_bytes = min(case.room_bytes, want_bytes(case)) if limits.mode is Mode.FOLLOW else case.room_bytes
+        short_bytes = goal_bytes - case.promised_bytes
+        if short_bytes < case.dead_band_bytes or not _can_get(case) or now_s - case.track.taken_at_s < ROOM_AFTER_S:
+            continue
+        # freed memory that is still resident is room already; new room on top of it would be used before it
+        if case.resident_bytes is None or case.idle_free_bytes >= case.dead_band_bytes:
+            continue
+        numbers = room.numbers() | {"room_bytes": case.room_bytes, "peak_bytes": case.track.peak.most_bytes}
+        moves[uuid] = Move(
+            to_bytes=case.promised_bytes + short_bytes,
+            reason=Reason(code=ReasonCode.ROOM, numbers=numbers),
+            gain_bytes=0,
+        )
+    return moves
+
+
+def give_back(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> dict[str, Move]:
+    """Return what is handed back while the host has more than it needs."""
+    spare_bytes = room.available_bytes - room.growing_bytes - int(BETTER_BY * room.reserve_bytes)
+    claims = {}
+    for uuid, case in cases.items():
+        goal_bytes = min(case.ceiling_bytes, want_bytes(case)) if limits.mode is Mode.FOLLOW else case.ceiling_bytes
+        short_bytes = goal_bytes - case.promised_bytes
+        recent = now_s - case.track.taken_at_s < DWELL_BEFORE_RETURN_S
+        if short_bytes > 0 and not recent and _can_get(case):
+            claims[uuid] = Claim(cap_bytes=short_bytes, weight=case.limits.weight)
+    shares = fill(int(RETURN_SHARE * spare_bytes), claims)
+    return {
+        uuid: Move(
+            to_bytes=cases[uuid].promised_bytes + share_bytes,
+            reason=Reason(code=ReasonCode.RETURN, numbers=room.numbers() | {"share_bytes": share_bytes}),
+            gain_bytes=-share_bytes,
+        )
+        for uuid, share_bytes in shares.items()
+        # the last crumbs to the ceiling are given too, or a guest would stay just short of it for ever
+        if share_bytes >= min(cases[uuid].dead_band_bytes, claims[uuid].cap_bytes)
+    }
+
+
+def want_bytes(case: Case) -> int:
+    """Return what a guest wants in follow mode: its need, 15 % and room for a burst."""
+    return min(
+        case.ceiling_bytes,
+        case.keep_bytes + int(FOLLOW_WANT_RATIO * case.track.estimate.demand_bytes) + FOLLOW_BURST_BYTES,
+    )
+
+
+def _can_get(case: Case) -> bool:
+    """Say whether a guest may be given anything on the law's own account."""
+    return case.hands_off is None and not case.stuck and case.spared is not ReasonCode.HELD and case.moving_bytes == 0
