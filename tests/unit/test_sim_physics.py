@@ -11,9 +11,9 @@ from memtide.sim.world import World
 from memtide.units import GIB, MIB
 
 
-def world(*guests: GuestSpec, total_bytes: int = 16 * GIB, swap_bytes: int = 0) -> World:
-    """Return a host of 16 GiB with these guests."""
-    return World(HostSpec(total_bytes=total_bytes, swap_bytes=swap_bytes), guests)
+def world(*guests: GuestSpec, total_bytes: int = 16 * GIB, swap_bytes: int = 0, lru_error_ratio: float = 0.0) -> World:
+    """Return a host of 16 GiB with these guests, whose kernel knows which pages are in use."""
+    return World(HostSpec(total_bytes=total_bytes, swap_bytes=swap_bytes, lru_error_ratio=lru_error_ratio), guests)
 
 
 def set_all(simulated: World, target_bytes: int) -> None:

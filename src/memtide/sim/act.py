@@ -39,11 +39,11 @@ def _set_memory(world: World, action: SetMemory) -> Reply:
 
 def _set_ksm(world: World, action: SetKsm) -> Reply:
     for name, content in action.files.items():
-        if name not in world.ksm_files:
+        if name not in world.ksm.files:
             return _refused(f"the simulated kernel has no /sys/kernel/mm/ksm/{name}")
         if not content.isdecimal():
             return _refused(f"{content!r} cannot be written to /sys/kernel/mm/ksm/{name}")
-    world.ksm_files |= action.files
+    world.ksm.files |= action.files
     return Reply(result=Result.DONE)
 
 

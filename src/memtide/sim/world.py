@@ -10,7 +10,7 @@ from memtide.model.record import Event, Severity
 from memtide.ports import Notify
 from memtide.sim.guest import SimGuest
 from memtide.sim.host import HostMemory
-from memtide.sim.memory import GuestMemory
+from memtide.sim.ksm import Ksmd
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.stalls import StallMeter
 
@@ -33,25 +33,44 @@ class World:
         host: what the host is made of.
         guests: the guests there are from the beginning, as if they had run for an hour.
         start_s: wall time of the beginning, seconds since 1970.
-        step_s: the world's step; no two things happen closer together.
+        step_s: the world's step; no two things happen closer together. From 0.1 s, which is exact, to 2 s.
+        seed: for all chance in it (reports that are lost or late).
+        skips_quiet: do not step guests in which nothing moves; to step them changes nothing but the time it takes.
     """
 
-    def __init__(
-        self, host: HostSpec, guests: Iterable[GuestSpec] = (), *, start_s: float = START_S, step_s: float = 0.1
+    def __init__(  # noqa: PLR0913 - all but what it is made of by keyword
+        self,
+        host: HostSpec,
+        guests: Iterable[GuestSpec] = (),
+        *,
+        start_s: float = START_S,
+        step_s: float = 0.1,
+        seed: int = 0,
+        skips_quiet: bool = True,
     ) -> None:
         self.step_s = step_s
         self.start_s = start_s
         self.memory = HostMemory(host)
         self.guests: dict[str, SimGuest] = {}
         """By UUID."""
-        self.ksm_files = {"run": "0", "pages_to_scan": "100", "sleep_millisecs": "20"}
-        """Content of the files below /sys/kernel/mm/ksm; nothing is merged here."""
+        self.ksm = Ksmd(self.memory)
         self.oom_kills_total = 0
+        self.killed: set[str] = set()
+        """The guests that the host's OOM killer ended."""
         self.some, self.full = StallMeter(step_s), StallMeter(step_s)
         self.notify: Notify = lambda _event: None
         self._steps = 0
+        self._seed = seed
+        self._skips_quiet = skips_quiet
+        self._swapping = 0
+        """How many guests used their own swap in the last step."""
+        self._in_turn: list[SimGuest] = []
+        self._to_come: list[GuestSpec] = []
         for spec in guests:
-            self.add(spec, started_ago_s=STARTED_AGO_S)
+            if spec.start_at_s > 0:
+                self._to_come.append(spec)
+            else:
+                self.add(spec, started_ago_s=STARTED_AGO_S)
 
     @property
     def elapsed_s(self) -> float:
@@ -83,18 +102,22 @@ class World:
         identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"memtide-sim/{spec.name}"))
         if identity in self.guests:
             raise MemtideError(f"the simulated host has a guest {spec.name!r} already")
-        if not self.memory.make_way(spec.kernel_bytes + spec.overhead_bytes, self._victims()):
+        if not self.memory.make_way(spec.kernel_bytes + spec.overhead_bytes):
             raise MemtideError(f"the simulated host has no memory left to start guest {spec.name!r}")
-        self.guests[identity] = SimGuest(
+        guest = self.guests[identity] = SimGuest(
             spec,
             self.memory,
             now_s=self.now_s,
             elapsed_s=self.elapsed_s,
             since_s=self.now_s - started_ago_s,
             first_report_s=self.now_s + (spec.stats_period_s or 0) * (len(self.guests) * SPREAD % 1),
+            seed=self._seed,
         )
+        self._in_turn.append(guest)
+        if spec.image is not None:
+            self.ksm.guests.append(guest.memory)
         self._tell("guest-started", spec.name, f"{spec.name} started")
-        return self.guests[identity]
+        return guest
 
     def remove(self, name: str, why: str = "stopped") -> None:
         """End a guest's QEMU; the host has all its memory back.
@@ -104,6 +127,9 @@ class World:
         """
         guest = self.guest(name)
         guest.memory.leave()
+        self._in_turn.remove(guest)
+        if guest.memory in self.ksm.guests:
+            self.ksm.guests.remove(guest.memory)
         self.guests = {identity: other for identity, other in self.guests.items() if other is not guest}
         self._tell("guest-stopped", name, f"{name} {why}")
 
@@ -123,31 +149,59 @@ class World:
     def _step(self) -> None:
         self._steps += 1
         now_s, elapsed_s, step_s = self.now_s, self.elapsed_s, self.step_s
-        self.memory.begin_step(step_s)
-        for guest in [g for g in self.guests.values() if not g.spec.behaviour.exists(elapsed_s)]:
-            self.remove(guest.spec.name, "is gone")
-        moving = [guest for guest in self.guests.values() if guest.spec.behaviour.answers(elapsed_s)]
+        self.memory.begin_step(elapsed_s, step_s)
+        self._start_those_due(elapsed_s)
+        moving = self._moving(now_s, elapsed_s)
         shrinking = sum(guest.is_shrinking(elapsed_s) for guest in moving)
-        share_bytes = int(self.memory.spec.release_bps * step_s / max(1, shrinking))
-        # whoever comes first finds the host's memory first: each its turn
-        turn = self._steps % max(1, len(moving))
-        for guest in moving[turn:] + moving[:turn]:
+        shrink_bytes = int(self.memory.spec.release_bps * step_s / max(1, shrinking))
+        swap_bps = self.memory.spec.guests_swap_bps
+        swap_bytes = None if swap_bps is None else int(swap_bps * step_s / max(1, self._swapping))
+        for guest in moving:
             was_up = guest.is_up
-            guest.step(now_s, elapsed_s, step_s, min(share_bytes, int(guest.spec.shrink_bps * step_s)))
+            guest.step(now_s, elapsed_s, step_s, shrink_bytes, swap_bytes)
             if was_up and not guest.is_up:
                 self._tell("guest-rebooted", guest.spec.name, f"{guest.spec.name} rebooted")
-        if self.memory.reclaim(self._victims()):
+        self._swapping = sum(guest.swaps for guest in moving)
+        self.ksm.step(step_s)
+        if self.memory.end_step():
             self._kill_largest()
+        self._measure_stalls(moving)
+
+    def _start_those_due(self, elapsed_s: float) -> None:
+        """Start the guests whose time has come; one that the host has no room for waits until it has."""
+        for spec in [spec for spec in self._to_come if spec.start_at_s <= elapsed_s]:
+            if self.memory.make_way(spec.kernel_bytes + spec.overhead_bytes):
+                self._to_come.remove(spec)
+                self.add(spec)
+
+    def _moving(self, now_s: float, elapsed_s: float) -> list[SimGuest]:
+        """Return the guests that have to be stepped; those that vanish do so, and the quiet ones just report."""
+        # whoever comes first finds the host's memory first: each its turn
+        turn = self._steps % max(1, len(self._in_turn))
+        moving = []
+        for guest in self._in_turn[turn:] + self._in_turn[:turn]:
+            if elapsed_s < guest.memory.quiet_until_s and self._skips_quiet:
+                reports = guest.reports
+                if now_s >= reports.due_s:
+                    reports.step(now_s, guest)
+                continue
+            behaviour = guest.spec.behaviour
+            if not behaviour.exists(elapsed_s):
+                self.remove(guest.spec.name, "is gone")
+            elif behaviour.answers(elapsed_s):
+                moving.append(guest)
+        return moving
+
+    def _measure_stalls(self, moving: list[SimGuest]) -> None:
+        """Keep the host's pressure: some guest waited, all did. Quiet ones wait for nothing."""
         stalls = [guest.stalled_ratio for guest in moving] or [0.0]
         self.some.add(max(stalls))
-        self.full.add(min(stalls))
-
-    def _victims(self) -> list[GuestMemory]:
-        return [guest.memory for guest in self.guests.values()]
+        self.full.add(min(stalls) if len(moving) == len(self.guests) else 0.0)
 
     def _kill_largest(self) -> None:
         largest = max(self.guests.values(), key=lambda guest: guest.memory.rss_bytes)
         self.oom_kills_total += 1
+        self.killed.add(largest.spec.name)
         self.remove(largest.spec.name, "was killed: the host ran out of memory")
 
     def _tell(self, code: str, name: str, text: str) -> None:
