@@ -1,13 +1,14 @@
 """What a policy concluded from one snapshot: the host's state, a verdict on every guest, and actions."""
 
 import enum
+from typing import Final
 
 from memtide.model.action import Action
 from memtide.model.base import Model
 from memtide.model.guest import StatsState
 from memtide.model.reason import Reason
 
-__all__ = ["Budget", "Decision", "HostState", "Verdict"]
+__all__ = ["PERIOD_SHARE", "Budget", "Decision", "HostState", "Verdict"]
 
 
 class HostState(enum.StrEnum):
@@ -21,6 +22,10 @@ class HostState(enum.StrEnum):
     """Under half of it: the same with smaller cushions."""
     LOW = "low"
     """Under a quarter, the emergency line: only starving guests grow."""
+
+
+PERIOD_SHARE: Final = {HostState.HIGH: 1.0, HostState.SOFT: 0.5, HostState.HARD: 0.25, HostState.LOW: 0.25}
+"""The time to the next look as a share of the period: the shorter the host, the oftener it is looked at."""
 
 
 class Budget(Model, frozen=True, kw_only=True):

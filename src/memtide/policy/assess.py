@@ -12,6 +12,7 @@ from memtide.policy.constants import (
     DEAD_BAND_BYTES,
     DEAD_BAND_RATIO,
     DEMAND_MARGIN,
+    FALL_AHEAD_S,
     FLOOR_OVER_KERNEL_BYTES,
     LOOK_AHEAD_S,
     REACTION_S,
@@ -148,7 +149,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     floor_bytes = _floor(found, mine, maximum_bytes)
     horizon_s = max(LOOK_AHEAD_S, REACTION_S + min(now_s - found.updated_at_s, LOOK_AHEAD_S))
     line_bytes = int(STARVING_SHARE * CUSHION_BYTES[worse(state)] + horizon_s * found.growth_bps)
-    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track)
+    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track, now_s)
     return Case(
         guest=guest,
         track=track,
@@ -214,7 +215,7 @@ def _keep(found: Estimate, state: HostState, horizon_s: float, floor_bytes: int,
     return min(maximum_bytes, max(floor_bytes, int(need_bytes)))
 
 
-def _holds(guest: Guest, track: Track) -> tuple[int | None, int, int, int]:
+def _holds(guest: Guest, track: Track, now_s: float) -> tuple[int | None, int, int, int]:
     """Return what of the guest's memory is resident, and of that idle, idle and free; and its free memory that is not.
 
     What is on its way back to the host is no part of them.
@@ -225,11 +226,14 @@ def _holds(guest: Guest, track: Track) -> tuple[int | None, int, int, int]:
     current_bytes = guest.observed.current_bytes
     leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
     resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - leaving_bytes
-    not_free_bytes = found.demand_bytes if found.not_free_bytes is None else found.not_free_bytes
+    # what a guest is freeing since its report is on its way already, and is the first that it will hand out
+    freed_bytes = int(found.fall_bps * min(max(0.0, now_s - found.updated_at_s), FALL_AHEAD_S))
+    demand_bytes = found.demand_bytes - freed_bytes
+    not_free_bytes = demand_bytes if found.not_free_bytes is None else found.not_free_bytes - freed_bytes
     free_bytes = max(0, resident_bytes - not_free_bytes)
     return (
         max(0, resident_bytes),
-        max(free_bytes, resident_bytes - found.demand_bytes),
+        max(free_bytes, resident_bytes - demand_bytes),
         free_bytes,
         max(0, current_bytes - leaving_bytes - not_free_bytes - free_bytes),
     )

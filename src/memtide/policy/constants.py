@@ -13,6 +13,7 @@ __all__ = [
     "DEAD_BAND_RATIO",
     "DEMAND_MARGIN",
     "DWELL_BEFORE_RETURN_S",
+    "FALL_AHEAD_S",
     "FLOOR_OVER_KERNEL_BYTES",
     "FOLLOW_BURST_BYTES",
     "FOLLOW_STEP_BYTES",
@@ -62,6 +63,8 @@ than usual lengthen it."""
 REACTION_S: Final = 4.0
 """Two ticks, of the above what is left after the report: what a guest will have touched before the law can act on
 the next look. The host must have that much beyond its reserve; the rest of what guests may use costs it nothing yet."""
+FALL_AHEAD_S: Final = 2.0
+"""A guest that is freeing memory is believed to have gone on for as long since its report; an error costs only room."""
 PEAK_WINDOW_S: Final = 900.0
 """Of two windows: a guest keeps room for the most it needed in the last quarter to half of an hour. Batch jobs and
 backups come oftener than that or rarely enough to be relieved when they come."""

@@ -54,6 +54,8 @@ class Estimate(Model, frozen=True, kw_only=True):
     not_free_bytes: int | None = None
     """Kernel, used memory and page cache together; ``None``: the guest does not say what is free."""
     growth_bps: float = 0.0
+    fall_bps: float = 0.0
+    """How fast demand fell in the last report interval: a guest that frees memory probably goes on."""
     current_bytes: int = 0
     current_since_s: float = 0.0
     """When ``current`` was last seen to change."""
@@ -100,7 +102,7 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         not_free_bytes = known_kernel_bytes + max(0, reported.total_bytes - reported.unused_bytes - taken_bytes)
     # with that accounting a move looks like growth, until the report is younger than the move
     grew = known and (quiet or not keeps_total)
-    risen_bps = max(0.0, (demand_bytes - old.demand_bytes) / interval_s) if grew else 0.0
+    slope_bps = (demand_bytes - old.demand_bytes) / interval_s if grew else 0.0
     return Estimate(
         reports=old.reports + 1,
         updated_at_s=reported.updated_at_s,
@@ -112,7 +114,8 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         cache=cache,
         demand_bytes=demand_bytes,
         not_free_bytes=not_free_bytes,
-        growth_bps=max(risen_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
+        growth_bps=max(slope_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
+        fall_bps=max(0.0, -slope_bps),
         current_bytes=observed.current_bytes,
         current_since_s=old.current_since_s,
     )

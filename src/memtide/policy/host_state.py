@@ -1,7 +1,7 @@
 """The host's reserve and the four states that hang on it: high, soft, hard, low.
 
 With ``R`` the reserve and ``S`` the available memory: high ``S >= R``, soft ``S < R``, hard ``S < R/2``,
-low ``S < R/4``. Worse at once; better only when ``S`` has been a quarter above the line for ten seconds (the
+low ``S < R/4``. Worse at once; better only when ``S`` has been a quarter above the line for some seconds (the
 ladder and its hysteresis are VMware ESX's: Waldspurger, OSDI 2002). Pressure can only make a state worse, and
 only while memory is anywhere near short: a limited cgroup's stalls leak into the host's figure.
 """
@@ -27,7 +27,8 @@ RESERVE_MOST_RATIO: Final = 0.15
 64 GiB host this is 2.4 GiB instead of 12.8."""
 
 BETTER_BY: Final = 1.25
-BETTER_FOR_S: Final = 10.0
+BETTER_FOR_S: Final = {HostState.HIGH: 10.0, HostState.SOFT: 4.0, HostState.HARD: 4.0}
+"""By the better state: memory is handed back only after a calm that lasts, smaller cushions end sooner."""
 
 # (some_avg10 over, full_avg10 over, while available is under so many reserves) -> at least this state
 PRESSURE_ROWS: Final = (
@@ -79,7 +80,7 @@ def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:
         return HostTrack(state=track.state, since_s=track.since_s)
     # the clock may have been set back
     better_since_s = now_s if track.better_since_s is None else min(now_s, track.better_since_s)
-    if now_s - better_since_s < BETTER_FOR_S:
+    if now_s - better_since_s < BETTER_FOR_S[LADDER[calm_rank]]:
         return HostTrack(state=track.state, since_s=track.since_s, better_since_s=better_since_s)
     return HostTrack(state=LADDER[calm_rank], since_s=now_s)
 

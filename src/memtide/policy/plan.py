@@ -49,8 +49,8 @@ class Room(Model, frozen=True, kw_only=True):
     @property
     def lends_room(self) -> bool:
         """Say whether guests may have room that the host could not fill at once: not when it is nearly empty itself."""
-        with_swap = self.swap_free_bytes >= self.reserve_bytes
-        return self.state is not HostState.LOW and (self.state is not HostState.HARD or with_swap)
+        enough = self.available_bytes >= line_bytes(HostState.SOFT, self.reserve_bytes)
+        return self.state is not HostState.LOW and (enough or self.swap_free_bytes >= self.reserve_bytes)
 
     def missing_bytes(self, granted_bytes: int) -> int:
         """Return what the host will lack of its reserve once this tick's grants are used."""

@@ -14,7 +14,7 @@ import msgspec
 
 from memtide.errors import SourceError, StoreError
 from memtide.model.action import Action, Outcome, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
-from memtide.model.decision import Decision, HostState
+from memtide.model.decision import PERIOD_SHARE, Decision
 from memtide.model.host import Host
 from memtide.model.reason import ReasonCode
 from memtide.model.record import Event, Record, Severity
@@ -123,9 +123,8 @@ class Loop:
         self.ended = True
 
     def _next_s(self) -> float:
-        """Return the time to the next tick: a host that is short is looked at twice as often."""
-        short = self.decision is not None and self.decision.state is not HostState.HIGH
-        return self._will.period_s / 2 if short else self._will.period_s
+        """Return the time to the next tick: the shorter the host, the oftener it is looked at."""
+        return self._will.period_s * (1.0 if self.decision is None else PERIOD_SHARE[self.decision.state])
 
     async def tick(self) -> None:
         """Do one whole tick."""

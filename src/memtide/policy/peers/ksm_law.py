@@ -12,6 +12,8 @@ Written files are remembered until the kernel's own were read again, because KSM
 
 from typing import Final
 
+import msgspec
+
 from memtide.model.action import Action, Reply, Result, SetKsm
 from memtide.model.base import Model
 from memtide.model.host import Host
@@ -38,6 +40,8 @@ class KsmBooks(Model, frozen=True, kw_only=True):
 
     files: dict[str, str] = {}
     at_s: float = 0.0
+    pages: int | None = None
+    """The law's own count of pages per scan; ``None``: it goes on from what the kernel has."""
 
 
 class KsmView(Model, frozen=True, kw_only=True):
@@ -64,10 +68,12 @@ def steer(books: KsmBooks, host: Host, view: KsmView) -> tuple[KsmBooks, SetKsm 
     else:
         sleep_ms = max(view.sleep_min_ms, int(SLEEP_MS * SLEEP_FOR_BYTES / total_bytes))
         wanted = {"sleep_millisecs": str(sleep_ms), "run": "1"}
-        if "pages_to_scan" in before:
+        last = before.get("pages_to_scan") if books.pages is None else books.pages
+        if last is not None:
             delta = PAGES_BOOST if view.free_bytes < line_bytes else PAGES_DECAY
-            pages = min(PAGES_MAX, max(PAGES_MIN, int(before["pages_to_scan"]) + delta))
+            pages = min(PAGES_MAX, max(PAGES_MIN, int(last) + delta))
             wanted = {"pages_to_scan": str(pages)} | wanted
+            books = msgspec.structs.replace(books, pages=None if books.pages is None else pages)
     files = {name: value for name, value in wanted.items() if before.get(name) != value}
     if not files:
         return books, None
@@ -84,12 +90,14 @@ def steer(books: KsmBooks, host: Host, view: KsmView) -> tuple[KsmBooks, SetKsm 
             },
         ),
     )
-    return KsmBooks(files=books.files | files, at_s=host.taken_at_s), action
+    return msgspec.structs.replace(books, files=books.files | files, at_s=host.taken_at_s), action
 
 
 def ksm_answered(books: KsmBooks, action: Action, reply: Reply) -> KsmBooks:
     """Return the books after an answer: what was not written is read again."""
-    return KsmBooks() if isinstance(action, SetKsm) and reply.result is not Result.DONE else books
+    if isinstance(action, SetKsm) and reply.result is not Result.DONE:
+        return KsmBooks(pages=books.pages)
+    return books
 
 
 def _standing(books: KsmBooks, host: Host, ksm: Ksm) -> dict[str, str]:
