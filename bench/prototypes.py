@@ -21,7 +21,7 @@ No weights, no fairness, no stuck guests, no KSM. Floors and who must not be tou
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,9 +33,10 @@ from memtide.model.limits import Limits
 from memtide.model.snapshot import Snapshot
 from memtide.policy.peers.common import Books, Numbers, Ruling, Subject, after, answered, conclude, is_due, subjects
 from memtide.policy.peers.pool import Pool, look
+from memtide.ports import Policy
 from memtide.units import MIB
 
-__all__ = ["Cushion", "Nominal", "Prototype", "by_state", "fixed"]
+__all__ = ["PROTOTYPES", "Cushion", "Nominal", "Prototype", "by_state", "fixed"]
 
 PERIOD_S: Final = 1.0
 DEMAND_MARGIN: Final = 1.02
@@ -201,6 +202,10 @@ def fixed(*, overhead_bytes: int = OVERHEAD_BYTES) -> Prototype:
 def by_state(*, overhead_bytes: int = OVERHEAD_BYTES) -> Prototype:
     """Return the prototype whose cushion shrinks with the host's state."""
     return Prototype("by-state", BY_STATE, overhead_bytes=overhead_bytes)
+
+
+PROTOTYPES: Final[dict[str, Policy[Any]]] = {law.name: law for law in (fixed(), by_state(), Nominal())}
+"""By name, with the overhead of a QEMU under KVM."""
 
 
 def _observed(before: Mapping[str, Track], snapshot: Snapshot) -> dict[str, Track]:
