@@ -108,10 +108,12 @@ class SimGuest:
             return
         if memory.current_bytes != self._target_bytes and self.spec.behaviour.follows_target(elapsed_s):
             self._follow_target(step_s, shrink_bytes)
-        shortage_bytes, waited_bytes = self._hold(elapsed_s, step_s)
         if memory.swapped_bytes:
             memory.swap_in_hot()
-            shortage_bytes += memory.hot_swapped_bytes
+        # whoever waits for his swap does not ask for more meanwhile
+        running_s = step_s * memory.swap_left_bytes / swap_bytes if swap_bytes else step_s
+        shortage_bytes, waited_bytes = self._hold(elapsed_s, step_s, running_s)
+        shortage_bytes += memory.hot_swapped_bytes
         if self._reads_files:
             shortage_bytes += self._read_files(elapsed_s, step_s)
         if memory.host_swapped_bytes:
@@ -189,7 +191,7 @@ class SimGuest:
             grow_bytes = min(self._target_bytes - memory.current_bytes, int(self._grow_bps * step_s))
             self.moved_bytes_total += memory.give(grow_bytes)
 
-    def _hold(self, elapsed_s: float, step_s: float) -> tuple[int, int]:
+    def _hold(self, elapsed_s: float, step_s: float, running_s: float) -> tuple[int, int]:
         """Let its programs hold what they want; return what did not fit, and what the host was waited for."""
         memory = self.memory
         wanted_bytes = self._anonymous.at(elapsed_s)
@@ -200,13 +202,14 @@ class SimGuest:
             if more_bytes:
                 memory.free(-more_bytes)
             return 0, 0
-        grow_bytes = min(more_bytes, int(self.spec.touch_bps * step_s))
+        usual_bytes = min(more_bytes, int(self.spec.touch_bps * step_s))
+        grow_bytes = min(more_bytes, int(self.spec.touch_bps * running_s))
         room_bytes = memory.make_room(grow_bytes, ALL)
         got_bytes = memory.touch(room_bytes)
         memory.anonymous_bytes += got_bytes
         if room_bytes < grow_bytes and memory.is_exhausted:
             self._run_out(grow_bytes - room_bytes, elapsed_s)
-        return grow_bytes - got_bytes, room_bytes - got_bytes
+        return usual_bytes - got_bytes, room_bytes - got_bytes
 
     def _run_out(self, short_bytes: int, elapsed_s: float) -> None:
         """Take memory back from the balloon where the driver can; else the OOM killer ends the workload."""

@@ -26,7 +26,7 @@ class Victim(Protocol):
 
     @property
     def unused_bytes(self) -> int:
-        """Return its touched memory that it does not use: freed, cold cache, cold programs."""
+        """Return its touched memory that it does not use: idle, freed, cold cache, cold programs."""
         ...
 
     @property

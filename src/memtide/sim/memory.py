@@ -30,6 +30,7 @@ class GuestMemory:
     __slots__ = (
         "_cold_ratio",
         "_compressed_ratio",
+        "_idle_bytes",
         "_kernel_bytes",
         "anonymous_bytes",
         "cold_cache_bytes",
@@ -74,6 +75,7 @@ class GuestMemory:
         self.quiet_until_s = 0.0
         """Until this moment of the world nothing moves here by itself; whoever moves something sets it to 0."""
         self._kernel_bytes = spec.kernel_bytes
+        self._idle_bytes = spec.idle_bytes
         self._cold_ratio = 1 - spec.hot_ratio
         self._compressed_ratio = 1 / spec.swap_compression if spec.swap_compression else 0.0
         host.grant(spec.kernel_bytes + spec.overhead_bytes)
@@ -106,8 +108,8 @@ class GuestMemory:
 
     @property
     def unused_bytes(self) -> int:
-        """Return its touched memory that it does not use: freed, cold cache, cold anonymous."""
-        return self.freed_bytes + self.cold_cache_bytes + self.cold_bytes
+        """Return its touched memory that it does not use: idle, freed, cold cache, cold anonymous."""
+        return self._idle_bytes + self.freed_bytes + self.cold_cache_bytes + self.cold_bytes
 
     @property
     def rss_bytes(self) -> int:
@@ -260,9 +262,10 @@ class GuestMemory:
             return
         swapped_bytes = 0
         if self.host_swapped_bytes:
-            unused_bytes = max(1, self.unused_bytes)
-            share_bytes = min(unused_bytes, self.host_swapped_bytes - self.lost_bytes) * freed_bytes // unused_bytes
-            swapped_bytes = min(freed_bytes, share_bytes)
+            # what is idle was swapped out first, what is in use was lost; the rest is spread over what is unused
+            unused_bytes = self.unused_bytes - self._idle_bytes
+            spread_bytes = min(unused_bytes, self.host_swapped_bytes - self.lost_bytes - self._idle_bytes)
+            swapped_bytes = max(0, spread_bytes) * freed_bytes // max(1, unused_bytes)
             self.host_swapped_bytes -= swapped_bytes
         self.freed_bytes -= freed_bytes
         self.host.release(freed_bytes - swapped_bytes, swapped_bytes)

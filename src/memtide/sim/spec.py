@@ -64,6 +64,8 @@ class GuestSpec(Model, frozen=True, kw_only=True):
     """The part of its memory that is not in its MemTotal."""
     overhead_bytes: int = 64 * MIB
     """QEMU's own memory."""
+    idle_bytes: int = 0
+    """Part of those two that nobody touches after the start: the host can swap it out and never hears of it again."""
     swap_bytes: int = 0
     """Its own swap, on a disk; 0: none, so its OOM killer is next."""
     swap_bps: int = 300 * MIB
