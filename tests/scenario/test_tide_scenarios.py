@@ -1,7 +1,6 @@
 """The law against a simulated host: one sentence of intent each, then the world that proves it."""
 
 import pytest
-from scenario.harness import Trace, run
 
 from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode
 from memtide.model.reason import ReasonCode
@@ -9,6 +8,8 @@ from memtide.policy.tide import Tide
 from memtide.sim.behaviours import Driverless, Hung, Lying, Rebooting, Silent, Stuck, Vanishing
 from memtide.sim.curve import flat, wave
 from memtide.sim.demo import demo_world
+from memtide.sim.play import Trace
+from memtide.sim.play import play as run
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.world import World
 from memtide.units import GIB, MIB

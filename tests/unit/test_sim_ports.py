@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import pytest
-from scenario.harness import run
 
 from memtide.model.action import Result, SetKsm, SetMemory
 from memtide.model.limits import Limits
@@ -14,6 +13,7 @@ from memtide.policy.tide import Tide
 from memtide.ports import Actuator, Clock, GuestSource, HostSource
 from memtide.sim.behaviours import Vanishing
 from memtide.sim.demo import demo_world
+from memtide.sim.play import play as run
 from memtide.sim.ports import SimActuator, SimClock, SimGuestSource, SimHostSource
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.world import World

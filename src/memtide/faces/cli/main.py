@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "log": Command("log", "Show what was done, why, and what came of it."),
     "set": Command("set", "Set a guest's memory by hand."),
     "restore": Command("restore", "Put back what memtide changed."),
+    "simulate": Command("simulate", "Play a scenario on a simulated host under several laws, and compare them."),
     "config": Command("config", "Show, check and explain the settings."),
 }
 """Name -> the module below ``memtide.faces.cli``, which has a click command of that name (``set`` is ``set_``)."""
