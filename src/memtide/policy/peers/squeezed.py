@@ -111,7 +111,7 @@ def targets_for(active: Mapping[str, Subject], free_bytes: int) -> dict[str, int
     surplus_bytes = max(0, free_bytes + freeable_bytes - HOST_FREE_BYTES)
     ranges_bytes = sum(s.ceiling_bytes - s.floor_bytes for s in active.values())
     gamma = min(1.0, surplus_bytes / ranges_bytes) if ranges_bytes else 0.0
-    return {uuid: s.floor_bytes + int(gamma * (s.ceiling_bytes - s.floor_bytes)) for uuid, s in active.items()}
+    return {uuid: s.floor_bytes + _whole_pages(gamma * (s.ceiling_bytes - s.floor_bytes)) for uuid, s in active.items()}
 
 
 def _phase(active: Mapping[str, Subject], wanted: Mapping[str, int]) -> dict[str, int]:
@@ -122,6 +122,11 @@ def _phase(active: Mapping[str, Subject], wanted: Mapping[str, int]) -> dict[str
         if size < active[uuid].current_bytes and not _there(active[uuid].current_bytes, size)
     }
     return freeing or dict(wanted)
+
+
+def _whole_pages(size_bytes: float) -> int:
+    """Return a size as a balloon can have it; a finer target would be missed, and set anew, for ever."""
+    return int(size_bytes) // INACCURACY_BYTES * INACCURACY_BYTES
 
 
 def _there(current_bytes: int, target_bytes: int) -> bool:
