@@ -25,7 +25,7 @@ TCG_OVERHEAD_BYTES: Final = 110 * MIB
 LAWS: Final[Mapping[str, Policy[Any]]] = {
     "fixed": fixed(overhead_bytes=TCG_OVERHEAD_BYTES),
     "by-state": by_state(overhead_bytes=TCG_OVERHEAD_BYTES),
-    "nominal": Nominal(),
+    "nominal": Nominal(overhead_bytes=TCG_OVERHEAD_BYTES),
 }
 SETTINGS: Final = '[law]\nperiod = "1s"\n'
 

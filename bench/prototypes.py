@@ -32,7 +32,7 @@ from memtide.model.guest import Guest
 from memtide.model.limits import Limits
 from memtide.model.snapshot import Snapshot
 from memtide.policy.peers.common import Books, Numbers, Ruling, Subject, after, answered, conclude, is_due, subjects
-from memtide.policy.peers.pool import Pool, look
+from memtide.policy.peers.pool import QEMU_BYTES, Pool, look
 from memtide.ports import Policy
 from memtide.units import MIB
 
@@ -164,6 +164,10 @@ class Nominal:
 
     name = "nominal"
 
+    def __init__(self, *, overhead_bytes: int = QEMU_BYTES) -> None:
+        self._beyond_bytes = overhead_bytes - QEMU_BYTES
+        """What QEMU takes beyond what ``Pool`` counts."""
+
     def initial(self) -> PrototypeState:
         """Return the state of a law that has seen nothing yet."""
         return PrototypeState()
@@ -179,7 +183,8 @@ class Nominal:
             tracks = _observed(state.tracks, snapshot)
             able = {uuid: subject for uuid, subject in able.items() if uuid in tracks}
             need = {uuid: tracks[uuid].demand_bytes + NOMINAL_CUSHION_BYTES for uuid in able}
-            budget_bytes = pool.free_bytes - line_bytes + sum(subject.current_bytes for subject in able.values())
+            sizes_bytes = sum(subject.current_bytes - self._beyond_bytes for subject in able.values())
+            budget_bytes = pool.free_bytes - line_bytes + sizes_bytes
             part = min(1.0, max(0, budget_bytes) / max(1, sum(need.values())))
             wanted = {uuid: _within(subject, int(part * need[uuid])) for uuid, subject in able.items()}
             ruling = msgspec.structs.replace(

@@ -15,7 +15,7 @@ from memtide.model.derived import total_or_none
 from memtide.model.snapshot import Snapshot
 from memtide.units import MIB
 
-__all__ = ["Pool", "look"]
+__all__ = ["QEMU_BYTES", "Pool", "look"]
 
 QEMU_BYTES: Final = 64 * MIB
 """What a QEMU takes beside its guest's memory (with KVM)."""
