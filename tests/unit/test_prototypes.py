@@ -5,7 +5,9 @@ from make import GIB, KERNEL_BYTES, MIB, START_S, guest, snapshot
 from peers import numbers_of, play, sizes
 
 from bench.prototypes import BY_STATE, FIXED, PROTOTYPES, Nominal, by_state, fixed
+from memtide.model.action import Reply, Result, SetMemory
 from memtide.model.limits import GuestLimits, Limits
+from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 
 TOTAL_BYTES = 16 * GIB
@@ -178,6 +180,26 @@ def test_nominal_cuts_all_needs_by_the_same_part() -> None:
     # the host itself uses nothing (all that is in use is the guests'); each QEMU takes 64 MiB besides
     budget_bytes = 16 * GIB - int(FIXED.soft_ratio * TOTAL_BYTES) - 2 * 64 * MIB
     assert sizes(decision) == {n: pytest.approx(budget_bytes / 2, abs=MIB) for n in "ab"}
+
+
+@pytest.mark.parametrize("name", PROTOTYPES)
+def test_answers_are_remembered(name: str) -> None:
+    """What was accepted is the target, what was refused was never asked for."""
+    law = PROTOTYPES[name]
+    action = SetMemory(uuid="u", name="a", from_bytes=2, to_bytes=1, reason=Reason(code=ReasonCode.OPERATOR))
+
+    sent = law.answered(law.initial(), action, Reply(result=Result.SENT))
+
+    assert sent.books.targets == {"u": 1}
+    assert law.answered(sent, action, Reply(result=Result.NOT_SENT)).books.targets == {}
+
+
+def test_nominal_acts_once_a_second_at_most() -> None:
+    """Like the others."""
+    first = snapshot(guest("a", used_bytes=100 * MIB))
+    soon = snapshot(guest("a", at_s=START_S + 0.5, used_bytes=500 * MIB), at_s=START_S + 0.5)
+
+    assert sizes(play(Nominal(), first, soon)[1]) == {}
 
 
 def test_names() -> None:
