@@ -172,7 +172,7 @@ def _spread(samples: Sequence[HostSample]) -> int:
 
 
 def _commit() -> str:
-    """Return the commit, with a plus where the working tree differs from it."""
+    """Return the commit, with a plus where the working tree differs from it; "unknown" outside of a repository."""
     told = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"],
         cwd=Path(__file__).parent,
@@ -180,4 +180,4 @@ def _commit() -> str:
         text=True,
         check=False,
     )
-    return told.stdout.strip()
+    return told.stdout.strip() or "unknown"

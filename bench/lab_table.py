@@ -73,6 +73,7 @@ def table(runs: Sequence[Run]) -> str:
     by_minute = longest > shortest * (1 + SAME_LENGTH_RATIO)
     names = [run.law if run.fill == "mixed" else f"{run.law} ({run.fill})" for run in runs]
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(runs)]
+    lines.append("| commit, began | " + " | ".join(f"{run.commit} {run.began_at[11:16]}" for run in runs) + " |")
     for row in ROWS:
         cells = (_cell(row, run, by_minute=by_minute) for run in runs)
         lines.append(f"| {row.words} | " + " | ".join(cells) + " |")
