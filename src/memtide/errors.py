@@ -6,11 +6,11 @@
     ├── UnitError                2  a size, duration or ratio without a number or without a unit
     ├── UsageError               2  the command line asks for something impossible
     ├── ConfigError              3  a settings file is wrong; the running daemon keeps its old settings
-    ├── SourceError              4  the world cannot be read (libvirt is away, /proc lacks a file)
+    ├── SourceError              4  the world cannot be read (libvirt is away, a trace is damaged)
     ├── PermissionDeniedError    5  it is there, but not for this user
     ├── ActuatorError            6  the world refused a change
     ├── NoAnswerError            6  the world said nothing in time; whether it heard is unknown
-    ├── StoreError               7  the database is full, locked, broken or from a newer memtide
+    ├── StoreError               7  the database is full, locked, broken or newer; a trace cannot be written
     ├── AlreadyRunningError      8  another daemon serves this host
     └── ControlError             9  the daemon does not answer, or has no such guest
 """
@@ -70,7 +70,7 @@ class ConfigError(MemtideError):
 
 
 class SourceError(MemtideError):
-    """Part of the world cannot be read. The daemon tries again; a command ends."""
+    """Part of the world, or a record of it, cannot be read. The daemon tries again; a command ends."""
 
     exit_status = 4
 
@@ -94,7 +94,7 @@ class NoAnswerError(MemtideError):
 
 
 class StoreError(MemtideError):
-    """The database cannot be used: full disk, locked, broken, or written by a newer memtide."""
+    """The database cannot be used: full disk, locked, broken, or written by a newer memtide; or a trace not written."""
 
     exit_status = 7
 

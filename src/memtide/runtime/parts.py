@@ -1,14 +1,17 @@
 """The daemon's parts, put together by ``wiring`` and used through their ports."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from memtide.model.record import LogEntry
+from memtide.model.trace import Frame, TraceHeader
 from memtide.ports import Clock, GuestSource, HostSource, Policy, Store
 from memtide.runtime.ledger import Ledger
 from memtide.runtime.loop import Actuators
 
-__all__ = ["History", "Parts", "Waker"]
+__all__ = ["Eyes", "History", "Parts", "Recording", "Waker"]
 
 
 class History(Store, Protocol):
@@ -45,3 +48,53 @@ class Parts:
     """A trigger on memory pressure; ``None`` where the kernel has none."""
     warnings: tuple[str, ...]
     """What is missing on this host, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eyes:
+    """What a daemon sees with, without its hands: no store, no lock, and a connection that only reads."""
+
+    uri: str
+    clock: Clock
+    host: HostSource
+    guests: GuestSource
+    policy: Policy[Any]
+    actuators: Actuators
+    """They send nothing."""
+
+
+class Recording(Protocol):
+    """What a host went through, on record: a trace, or what a daemon kept."""
+
+    @property
+    def path(self) -> Path:
+        """Return where it is."""
+        ...
+
+    @property
+    def header(self) -> TraceHeader | None:
+        """Return what it says of itself; ``None``: nothing."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Say whether every tick of its time is in it."""
+        ...
+
+    @property
+    def cut_short(self) -> bool:
+        """Say whether it ends in the middle of a tick; known once all frames were read."""
+        ...
+
+    @property
+    def left_out(self) -> int:
+        """Return how many ticks could not be understood; known once all frames were read."""
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Return its ticks in order, from the beginning each time.
+
+        Raises:
+            MemtideError: it is damaged, or cannot be read.
+        """
+        ...

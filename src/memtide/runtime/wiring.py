@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from memtide.actuators.balloon import BalloonActuator
 from memtide.actuators.ksm import KsmActuator
@@ -12,23 +12,26 @@ from memtide.actuators.null import NullActuator
 from memtide.actuators.stats_period import StatsPeriodActuator
 from memtide.model.action import SetKsm, SetMemory, SetStatsPeriod
 from memtide.policy.tide import Tide
-from memtide.ports import Actuator, Clock
+from memtide.ports import Actuator, Clock, Policy
 from memtide.runtime.clock import SystemClock
 from memtide.runtime.ledger import Ledger, OnRecord
 from memtide.runtime.loop import Actuators
-from memtide.runtime.parts import Parts
+from memtide.runtime.parts import Eyes, Parts, Recording
 from memtide.runtime.settings import Settings
 from memtide.sim.demo import demo_world
 from memtide.sim.ports import SimActuator, SimClock, SimGuestSource, SimHostSource
+from memtide.sim.recorded import ASSUMED, RecordedWorld
 from memtide.sources.host import HostReader
 from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.processes import GuestProcesses
 from memtide.sources.psi import PressureTrigger
+from memtide.sources.replay import TraceFile
 from memtide.store.readers import read_left_log
 from memtide.store.retention import Retention
 from memtide.store.sqlite import SqliteStore
+from memtide.store.stream import RecordedHistory
 
-__all__ = ["URI_FACT", "assembled", "read_left_log"]
+__all__ = ["ASSUMED", "URI_FACT", "RecordedWorld", "assembled", "eyes", "read_left_log", "recording"]
 
 ROOT: Final = Path("/")
 STALL_US: Final = 150_000
@@ -40,8 +43,13 @@ URI_FACT: Final = "uri"
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Parts]:
+async def assembled(settings: Settings, *, simulate: bool, policy: Policy[Any] | None = None) -> AsyncIterator[Parts]:
     """Put the daemon's parts together, the store first: its lock keeps a second daemon out.
+
+    Args:
+        settings: how it is to run.
+        simulate: put a simulated host and guests in place of the real ones.
+        policy: the law; ``None``: memtide's own.
 
     Raises:
         AlreadyRunningError: another daemon works in the same state folder.
@@ -62,7 +70,7 @@ async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Part
                 clock=clock,
                 host=SimHostSource(world),
                 guests=SimGuestSource(world),
-                policy=Tide(),
+                policy=policy or Tide(),
                 actuators=_actuators(simulated, simulated, simulated, ledger, clock, act=settings.act),
                 store=store,
                 ledger=ledger,
@@ -79,7 +87,7 @@ async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Part
             clock=clock,
             host=HostReader(ROOT),
             guests=guests,
-            policy=Tide(),
+            policy=policy or Tide(),
             actuators=_actuators(
                 BalloonActuator(guests), StatsPeriodActuator(guests), KsmActuator(ROOT), ledger, clock, act=settings.act
             ),
@@ -88,6 +96,41 @@ async def assembled(settings: Settings, *, simulate: bool) -> AsyncIterator[Part
             waker=None if trigger.why_not else trigger,
             warnings=() if trigger.why_not is None else (f"no wake-up on memory pressure: {trigger.why_not}",),
         )
+
+
+@asynccontextmanager
+async def eyes(settings: Settings, *, simulate: bool) -> AsyncIterator[Eyes]:
+    """Put together what looks and changes nothing, beside a daemon or without one.
+
+    Raises:
+        SourceError: Python's libvirt binding is missing.
+    """
+    world = demo_world(start_s=time.time()) if simulate else None
+    guests = (
+        LibvirtGuests(settings.libvirt_uri, readonly=True, processes=GuestProcesses(ROOT))
+        if world is None
+        else SimGuestSource(world)
+    )
+    try:
+        yield Eyes(
+            uri=settings.libvirt_uri if world is None else SIMULATION,
+            clock=SystemClock() if world is None else SimClock(world, speed=1.0),
+            host=HostReader(ROOT) if world is None else SimHostSource(world),
+            guests=guests,
+            policy=Tide(),
+            actuators=dict.fromkeys((SetMemory, SetStatsPeriod, SetKsm), NullActuator()),
+        )
+    finally:
+        await guests.stop()
+
+
+def recording(path: Path) -> Recording:
+    """Return what is on record there: a trace, or a daemon's folder.
+
+    Raises:
+        UsageError, PermissionDeniedError, SourceError: it is not there, not for this user, or no such thing.
+    """
+    return RecordedHistory(path) if path.is_dir() else TraceFile(path)
 
 
 def _retention(settings: Settings) -> Retention:

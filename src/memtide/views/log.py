@@ -9,7 +9,7 @@ from memtide.units import MIB, format_change, format_size
 from memtide.views.schema import LogView
 from memtide.views.words import pair, sentence
 
-__all__ = ["LogLine", "clock", "log_line", "log_view"]
+__all__ = ["LogLine", "clock", "log_line", "log_view", "what"]
 
 WORTH_SAYING_BYTES = MIB
 """What the host gained is noise below this."""
@@ -63,7 +63,7 @@ def log_view(entry: LogEntry) -> LogView:
         kind=str(action.__struct_config__.tag),
         name="host" if isinstance(action, SetKsm) else action.name,
         uuid=None if isinstance(action, SetKsm) else action.uuid,
-        what=_what(action),
+        what=what(action),
         from_bytes=None if memory is None else memory.from_bytes,
         to_bytes=None if memory is None else memory.to_bytes,
         moved_bytes=entry.moved_bytes,
@@ -101,7 +101,8 @@ def clock(at_s: float, *, zone: tzinfo, dated: bool) -> str:
     return datetime.fromtimestamp(at_s, zone).strftime("%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S")
 
 
-def _what(action: SetMemory | SetStatsPeriod | SetKsm) -> str:
+def what(action: SetMemory | SetStatsPeriod | SetKsm) -> str:
+    """Return the change in words, where it is not one of memory; else nothing."""
     if isinstance(action, SetStatsPeriod):
         return f"reports every {action.to_s} s" if action.to_s else "reports switched off"
     if isinstance(action, SetKsm):

@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "log": Command("log", "Show what was done, why, and what came of it."),
     "set": Command("set", "Set a guest's memory by hand."),
     "restore": Command("restore", "Put back what memtide changed."),
+    "record": Command("record", "Write down what the host and its guests go through, for `replay`."),
+    "replay": Command("replay", "Ask laws about a recorded host, and show where they differ."),
     "simulate": Command("simulate", "Play a scenario on a simulated host under several laws, and compare them."),
     "config": Command("config", "Show, check and explain the settings."),
 }
@@ -39,10 +41,10 @@ Exit status:
   1  something failed; a sentence on stderr says what, and what to do next
   2  the command line, or a size or duration in it, is wrong
   3  the settings are wrong
-  4  libvirt or the host cannot be read
+  4  libvirt, the host or a trace cannot be read
   5  this user may not do that
   6  the guest, libvirt or the kernel refused a change
-  7  the database cannot be used
+  7  the database cannot be used, or a trace not be written
   8  another memtide already serves this host
   9  no daemon answers, or it does not know such a guest
 130  ended by Ctrl-C"""

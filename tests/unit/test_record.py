@@ -1,0 +1,205 @@
+"""Recording: what a daemon sees goes into a file, whole, and without names if asked."""
+
+import errno
+import gzip
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import recordings
+from click.testing import CliRunner
+from running import MEMTIDE
+
+from memtide.errors import PermissionDeniedError, SourceError, StoreError, UsageError
+from memtide.faces.cli.main import cli
+from memtide.model.host import Host
+from memtide.model.limits import GuestLimits, GuestRule, Limits
+from memtide.model.trace import Frame, TraceHeader
+from memtide.runtime.record import Progress
+from memtide.runtime.record_file import TraceWriter
+from memtide.sim.behaviours import Hung
+from memtide.sim.curve import flat
+from memtide.sim.demo import demo_world
+from memtide.sim.ports import SimHostSource
+from memtide.sim.spec import GuestSpec, HostSpec
+from memtide.sim.world import World
+from memtide.sources.replay import TraceFile
+from memtide.units import GIB, MIB
+
+
+def small_world() -> World:
+    """Return a host with a guest that hangs for a while and one that is well."""
+    hung = GuestSpec(name="db-prod", anonymous=flat(100 * MIB), behaviour=Hung(from_s=10, to_s=20))
+    return World(HostSpec(total_bytes=8 * GIB), [hung, GuestSpec(name="web-prod", anonymous=flat(200 * MIB))])
+
+
+def test_every_tick_is_in_the_file(tmp_path: Path) -> None:
+    """Snapshot, decision and limits of each; limits are written once when they do not change."""
+    law = recordings.Watched()
+    done = recordings.made(tmp_path / "t.gz", policy=law, for_s=20)
+    trace = TraceFile(tmp_path / "t.gz")
+    frames = list(trace.frames())
+
+    assert (trace.header.uri, trace.header.period_s, trace.header.anonymous) == ("simulation", 2.0, False)
+    assert done.ticks == len(frames) == len(law.decisions)
+    assert [frame.decision for frame in frames] == law.decisions
+    assert frames[0].limits == Limits()
+    assert {frame.limits for frame in frames[1:]} == {None}
+    assert not trace.cut_short
+    assert done.size_bytes == (tmp_path / "t.gz").stat().st_size
+
+
+def test_progress_is_told_after_every_tick(tmp_path: Path) -> None:
+    """How many ticks, for how long, how many guests, how large."""
+    told: list[Progress] = []
+    recordings.made(tmp_path / "t.gz", for_s=6, world=small_world(), tell=told.append)
+
+    assert [(one.ticks, one.guests) for one in told] == [(1, 2), (2, 2), (3, 2)]
+    assert [one.ran_s for one in told] == pytest.approx([0, 2, 4], abs=0.3)
+    assert 0 < told[0].size_bytes < told[1].size_bytes
+
+
+def test_a_guest_that_hangs_is_on_record_as_absent(tmp_path: Path) -> None:
+    """Absent is not gone."""
+    recordings.made(tmp_path / "t.gz", for_s=30, world=small_world())
+    absent = [[guest.name for guest in frame.snapshot.absent] for frame in TraceFile(tmp_path / "t.gz").frames()]
+
+    assert ["db-prod"] in absent
+    assert [] in absent
+
+
+class Flaky(SimHostSource):
+    """A host that cannot be read now and then."""
+
+    reads = 0
+
+    def sample(self, now_s: float) -> Host:
+        self.reads += 1
+        if self.reads % 3 == 0:
+            raise SourceError("/proc/meminfo cannot be read")
+        return super().sample(now_s)
+
+
+def test_a_tick_without_the_host_is_no_tick(tmp_path: Path) -> None:
+    """What cannot be seen is not written twice in its place."""
+    world = small_world()
+    told: list[Progress] = []
+    host = Flaky(world)
+    done = recordings.made(tmp_path / "t.gz", for_s=24, world=world, host=host, tell=told.append)
+    times = [frame.snapshot.taken_at_s for frame in TraceFile(tmp_path / "t.gz").frames()]
+
+    assert host.reads > done.ticks
+    assert len(times) == len(set(times)) == done.ticks
+
+
+def test_without_names_nothing_of_them_is_left(tmp_path: Path) -> None:
+    """Not in snapshots, decisions or settings; and what the settings say of a guest still holds for it."""
+    rule = GuestRule(match="db-*", weight=4.0)
+    limits = Limits(rules=(rule,), defaults=GuestLimits(floor_ratio=0.2))
+    recordings.made(tmp_path / "t.gz", for_s=30, world=small_world(), limits=limits, anonymous=True)
+    content = gzip.decompress((tmp_path / "t.gz").read_bytes()).decode()
+    frame = next(TraceFile(tmp_path / "t.gz").frames())
+
+    assert "prod" not in content
+    assert all(uuid not in content for uuid in small_world().guests)
+    assert [guest.name for guest in frame.snapshot.guests] == ["guest-1", "guest-2"]
+    assert frame.decision is not None
+    assert {verdict.name: verdict.weight for verdict in frame.decision.verdicts} == {"guest-1": 4.0, "guest-2": 1.0}
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+HEADER = TraceHeader(memtide="0", host_name="h", uri="u", began_at_s=0.0, period_s=2.0)
+
+
+def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    """And the folder must be there."""
+    (tmp_path / "t.gz").write_text("mine")
+
+    with pytest.raises(UsageError, match="is there already"):
+        TraceWriter(tmp_path / "t.gz", HEADER)
+    with pytest.raises(UsageError, match="there is no folder"):
+        TraceWriter(tmp_path / "none" / "t.gz", HEADER)
+    assert (tmp_path / "t.gz").read_text() == "mine"
+
+
+def test_a_full_disk_ends_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sentence that says what is left; all ticks before it can be replayed."""
+    whole = TraceWriter.add
+    world = demo_world()
+
+    def add(writer: TraceWriter, frame: Frame) -> None:
+        if writer.ticks == 3:
+            monkeypatch.setattr(writer._packed, "write", full)
+        whole(writer, frame)
+
+    def full(_line: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TraceWriter, "add", add)
+    with pytest.raises(StoreError, match="No space left on device") as caught:
+        recordings.made(tmp_path / "t.gz", world=world, for_s=600)
+
+    assert caught.value.hint == "the 3 ticks before can be replayed"
+    assert len(list(TraceFile(tmp_path / "t.gz").frames())) == 3
+    assert world.elapsed_s < 60
+
+
+def test_a_file_that_may_not_be_made_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user is told of the permission."""
+
+    def denied(*_args: object, **_named: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(PermissionDeniedError, match="may not be written"):
+        TraceWriter(tmp_path / "t.gz", HEADER)
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_a_recording_with_a_sentence(tmp_path: Path) -> None:
+    """The simulated host, for real: a process, its signal, its file."""
+    path = tmp_path / "t.gz"
+    command = [MEMTIDE, "record", "--sim", "--out", path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not path.exists() or path.stat().st_size < 500:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith(f"{path}: ")
+    assert f"; `memtide replay {path}` asks laws about it" in out
+    assert not TraceFile(path).cut_short
+
+
+def test_a_kill_loses_no_tick(tmp_path: Path) -> None:
+    """What was written before a kill -9 is all there, and the missing end is noticed."""
+    path = tmp_path / "t.gz"
+    with subprocess.Popen([MEMTIDE, "record", "--sim", "--out", path], stderr=subprocess.PIPE) as process:
+        while not path.exists() or path.stat().st_size < 3000:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    trace = TraceFile(path)
+
+    assert list(trace.frames())
+    assert trace.cut_short
+
+
+def test_the_name_of_the_file_tells_host_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the current folder; an anonymous one does not name the host."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.gethostname", lambda: "virt5v")
+    for arguments in ([], ["--anonymous"]):
+        done = CliRunner().invoke(cli, ["record", "--sim", "--for", "100ms", *arguments])
+        assert done.exit_code == 0, done.output
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    assert [name.rsplit("-", 2)[0] for name in names] == ["memtide-host", "memtide-virt5v"]
