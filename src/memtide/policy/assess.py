@@ -225,9 +225,11 @@ def _holds(guest: Guest, track: Track, now_s: float) -> tuple[int | None, int, i
         return None, 0, 0, 0
     current_bytes = guest.observed.current_bytes
     leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
-    resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - leaving_bytes
+    # of what is leaving only a part was ever touched
+    gained_bytes = max(0, min(leaving_bytes, track.course.expected_bytes))
+    resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - gained_bytes
     # what a guest is freeing since its report is on its way already, and is the first that it will hand out
-    freed_bytes = int(found.fall_bps * min(max(0.0, now_s - found.updated_at_s), FALL_AHEAD_S))
+    freed_bytes = int(max(0.0, -found.slope_bps) * min(max(0.0, now_s - found.updated_at_s), FALL_AHEAD_S))
     demand_bytes = found.demand_bytes - freed_bytes
     not_free_bytes = demand_bytes if found.not_free_bytes is None else found.not_free_bytes - freed_bytes
     free_bytes = max(0, resident_bytes - not_free_bytes)

@@ -29,7 +29,8 @@ __all__ = [
     "KSM_CALM_S",
     "LOOK_AHEAD_S",
     "MOST_AT_ONCE_BYTES",
-    "OVERLOAD_AFTER_S",
+    "OVERLOAD_AHEAD_S",
+    "OVERLOAD_OVER_AFTER_S",
     "OVERSHOOT",
     "PEAK_WINDOW_S",
     "PROBATION_BYTES",
@@ -42,6 +43,8 @@ __all__ = [
     "STATS_LATE_PERIODS",
     "STATS_LATE_S",
     "SWAP_DEBT_HALF_LIFE_S",
+    "SWAP_HURTS_RATIO",
+    "SWAP_LEAST_RATIO",
     "SWAP_NOISE_BYTES",
 ]
 
@@ -120,9 +123,17 @@ ROOM_AFTER_S: Final = 4.0
 """A guest's room goes back so long after the last of its slack was taken: one move up for a slope of moves down."""
 PROBATION_BYTES: Final = 128 * MIB
 """A guest that stood still before is asked for so much, on top of what the others give, until it has moved."""
-OVERLOAD_AFTER_S: Final = 4.0
-"""A host with swap may be under its emergency line so long before guests are cut below their need: cold pages in
-compressed swap are the better victim, by 10 to 100 times (lab-notes), but swap is no place to live."""
+OVERLOAD_AHEAD_S: Final = 10.0
+"""Guests that go on growing so long must fit, or their room is taken before they use it: a driver takes 1.5 GiB/s of
+memory that was never touched (HyperAlloc), and guests at 200 % have many GiB of it."""
+OVERLOAD_OVER_AFTER_S: Final = 10.0
+"""All needs must have fitted for so long before guests get their room back."""
+SWAP_HURTS_RATIO: Final = 0.1
+"""While tasks wait for memory less than this share of the time, the host's swap takes what nobody uses, and is a better
+victim than any guest's need, by 10 to 100 times (lab-notes; the kernel alone in "tight" had 4 %). Above it swap no
+longer counts as memory."""
+SWAP_LEAST_RATIO: Final = 0.25
+"""Nor does it when only this share of it is free: a full swap means that the kernel kills guests."""
 DWELL_BEFORE_RETURN_S: Final = 30.0
 """What was taken stays taken so long, so that a host at its line does not move memory to and fro."""
 RETURN_SHARE: Final = 0.25

@@ -54,8 +54,9 @@ class Estimate(Model, frozen=True, kw_only=True):
     not_free_bytes: int | None = None
     """Kernel, used memory and page cache together; ``None``: the guest does not say what is free."""
     growth_bps: float = 0.0
-    fall_bps: float = 0.0
-    """How fast demand fell in the last report interval: a guest that frees memory probably goes on."""
+    """Of demand, up at once, fading slowly; never negative."""
+    slope_bps: float = 0.0
+    """Of demand in the last report interval, signed: a guest that frees memory probably goes on."""
     current_bytes: int = 0
     current_since_s: float = 0.0
     """When ``current`` was last seen to change."""
@@ -115,7 +116,7 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         demand_bytes=demand_bytes,
         not_free_bytes=not_free_bytes,
         growth_bps=max(slope_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
-        fall_bps=max(0.0, -slope_bps),
+        slope_bps=slope_bps,
         current_bytes=observed.current_bytes,
         current_since_s=old.current_since_s,
     )

@@ -12,6 +12,7 @@ from memtide.model.base import Model
 from memtide.model.decision import HostState
 from memtide.model.host import Host
 from memtide.model.limits import Limits
+from memtide.policy.stalls import Stalls, look
 from memtide.units import MIB
 
 __all__ = ["HostTrack", "line_bytes", "observe_host", "reserve_for", "worse"]
@@ -44,6 +45,7 @@ class HostTrack(Model, frozen=True, kw_only=True):
     since_s: float = 0.0
     better_since_s: float | None = None
     """Since when a better state's line is exceeded by a quarter."""
+    stalls: Stalls = Stalls()
 
 
 def reserve_for(host: Host, limits: Limits) -> int:
@@ -68,21 +70,19 @@ def worse(state: HostState) -> HostState:
 
 def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:
     """Return the track after one more reading."""
-    now_s = host.taken_at_s
-    if track.since_s == 0.0:
-        return HostTrack(state=_state_now(host, reserve_bytes, scale=1.0), since_s=now_s)
-    rank = LADDER.index(track.state)
+    now_s, stalls = host.taken_at_s, look(track.stalls, host)
     now_rank = LADDER.index(_state_now(host, reserve_bytes, scale=1.0))
-    if now_rank > rank:
-        return HostTrack(state=LADDER[now_rank], since_s=now_s)
+    rank = LADDER.index(track.state)
+    if track.since_s == 0.0 or now_rank > rank:
+        return HostTrack(state=LADDER[now_rank], since_s=now_s, stalls=stalls)
     calm_rank = LADDER.index(_state_now(host, reserve_bytes, scale=BETTER_BY))
     if calm_rank >= rank:
-        return HostTrack(state=track.state, since_s=track.since_s)
+        return HostTrack(state=track.state, since_s=track.since_s, stalls=stalls)
     # the clock may have been set back
     better_since_s = now_s if track.better_since_s is None else min(now_s, track.better_since_s)
     if now_s - better_since_s < BETTER_FOR_S[LADDER[calm_rank]]:
-        return HostTrack(state=track.state, since_s=track.since_s, better_since_s=better_since_s)
-    return HostTrack(state=LADDER[calm_rank], since_s=now_s)
+        return HostTrack(state=track.state, since_s=track.since_s, better_since_s=better_since_s, stalls=stalls)
+    return HostTrack(state=LADDER[calm_rank], since_s=now_s, stalls=stalls)
 
 
 def _state_now(host: Host, reserve_bytes: int, *, scale: float) -> HostState:

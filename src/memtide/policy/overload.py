@@ -1,74 +1,120 @@
-"""Third step, when nothing is slack any more: the needs of all are more than the host has.
+"""When nothing is slack any more: the needs of all are, or will soon be, more than the host has.
 
-Without it the host's kernel would choose a victim, and it kills whole guests. Each guest keeps its floor, and what is
-left is shared by weight up to each one's need::
+Without this the host's kernel chooses a victim, and it kills whole guests. While it lasts it stands in for all other
+steps: what the host has is shared by weight, each guest between its floor and its need::
 
     x_i = floor_i + fill(budget - sum floor, need_i - floor_i, weight_i)
 
-Who holds more than its share gives the rest; relief hands it to those who starve. Guests that were never seen to swap
-run out instead of slowing down: they are cut last. A host with swap is given a few seconds first, and half of its free
-swap counts as memory: its cold pages are a far better victim than any guest's need.
+The budget is what the guests hold now, and what the host has above its emergency line and a half. The host's swap only
+decides when this begins: as long as it helps, cold pages are a far better victim than need. Who has more than its share
+gives at once, room that it never touched first, which is why it begins before the last byte is gone; who lacks gets
+what is there, by weight. It ends when all needs, with their usual cushions, have fitted for a while.
+(Min-funding revocation, Waldspurger, OSDI 2002, in one step; a floor below the need is the price of overload.)
 """
 
+from memtide.model.base import Model
 from memtide.model.decision import HostState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
-from memtide.policy.constants import OVERLOAD_AFTER_S
+from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
 from memtide.policy.plan import Move, Room
+from memtide.policy.relief import relief_numbers
 from memtide.policy.share import Claim, fill
 
-__all__ = ["squeeze"]
+__all__ = ["Overload", "look", "share_out"]
+
+ABLE = (None, ReasonCode.COOLING)
+"""Guests that may be cut: all that may be taken from, those relieved a moment ago included."""
 
 
-def squeeze(cases: dict[str, Case], room: Room, coming_bytes: int, unmet_bytes: int) -> dict[str, Move]:
-    """Return what is taken from guests although they need it.
+class Overload(Model, frozen=True, kw_only=True):
+    """Whether needs are shared out, and since when that is no longer necessary."""
 
-    Args:
-        cases: all guests.
-        room: the host.
-        coming_bytes: what this tick's other moves bring the host (positive) or cost it.
-        unmet_bytes: what starving guests will soon need and were not given.
-    """
-    if room.state is not HostState.LOW or (room.swap_free_bytes and room.state_for_s < OVERLOAD_AFTER_S):
-        return {}
-    then_bytes = room.available_bytes - room.growing_bytes + room.shrinking_bytes + coming_bytes
-    spare_bytes = then_bytes + room.swap_free_bytes // 2 - room.emergency_bytes
-    if spare_bytes >= unmet_bytes:
-        return {}
-    able = {uuid: case for uuid, case in cases.items() if case.spared is None and case.resident_bytes is not None}
-    held = {uuid: min(case.resident_bytes or 0, case.keep_bytes) for uuid, case in able.items()}
-    budget_bytes = sum(held.values()) + spare_bytes
-    least = {uuid: _least(case, spare=True) for uuid, case in able.items()}
-    if sum(least.values()) > budget_bytes:
-        least = {uuid: _least(case, spare=False) for uuid, case in able.items()}
-    claims = {
-        uuid: Claim(cap_bytes=max(0, case.keep_bytes - least[uuid]), weight=case.limits.weight)
-        for uuid, case in able.items()
-    }
-    shares = fill(budget_bytes - sum(least.values()), claims)
-    moves = {}
-    for uuid, case in able.items():
-        share_bytes = least[uuid] + shares[uuid]
-        ask_bytes = case.bound_bytes - share_bytes
-        if ask_bytes < case.dead_band_bytes:
-            continue
-        numbers = room.numbers() | {
-            "emergency_bytes": room.emergency_bytes,
-            "need_bytes": case.keep_bytes,
-            "share_bytes": share_bytes,
-            "weight": case.limits.weight,
-        }
-        moves[uuid] = Move(
-            to_bytes=share_bytes,
-            reason=Reason(code=ReasonCode.OVERLOAD, numbers=numbers),
-            gain_bytes=max(0, held[uuid] - share_bytes),
+    on: bool = False
+    fits_since_s: float | None = None
+
+
+def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> Overload:
+    """Return whether all needs are more than the host has, or will be when guests go on growing as they do."""
+    able = _able(cases)
+    spare_bytes = room.above_emergency_bytes
+    if not before.on:
+        ahead_bytes = sum(int(case.track.estimate.slope_bps * OVERLOAD_AHEAD_S) for case in able.values())
+        slack_bytes = sum(case.slack_with(HostState.LOW) for case in able.values())
+        lack_bytes = sum(max(0, case.keep_with(HostState.LOW) - case.promised_bytes) for case in able.values())
+        short = (
+            room.state is not HostState.HIGH
+            and max(ahead_bytes, lack_bytes) > spare_bytes + slack_bytes + room.swap_bytes
         )
-    return moves
+        return Overload(on=True) if short else before
+    unserved_bytes = sum(
+        max(0, case.keep_with(HostState.HIGH) - (case.resident_bytes or 0) + case.idle_bytes) for case in able.values()
+    )
+    if unserved_bytes > spare_bytes:
+        return Overload(on=True)
+    since_s = now_s if before.fits_since_s is None else min(now_s, before.fits_since_s)
+    return Overload(on=now_s - since_s < OVERLOAD_OVER_AFTER_S, fits_since_s=since_s)
 
 
-def _least(case: Case, *, spare: bool) -> int:
-    """Return the least a guest keeps; while others can be cut, one that does not swap keeps all that it uses."""
-    swaps = case.track.estimate.swap.known_bytes > 0
-    if spare and not swaps:
-        return min(case.bound_bytes, max(case.floor_bytes, case.track.estimate.demand_bytes))
-    return min(case.bound_bytes, case.floor_bytes)
+def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]:
+    """Return the moves that bring each guest nearer to its share, and what all needs lack."""
+    able = _able(cases)
+    needs = {uuid: case.keep_with(HostState.LOW) for uuid, case in able.items()}
+    held_bytes = sum(case.resident_bytes or 0 for case in able.values())
+    budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2
+    floors = {uuid: min(needs[uuid], case.floor_bytes) for uuid, case in able.items()}
+    claims = {
+        uuid: Claim(cap_bytes=needs[uuid] - floors[uuid], weight=case.limits.weight) for uuid, case in able.items()
+    }
+    shares = fill(budget_bytes - sum(floors.values()), claims)
+    sizes = {uuid: floors[uuid] + shares[uuid] for uuid in able}
+    moves = _shrinks(able, sizes, room) | _grows(able, sizes, room)
+    return moves, sum(needs[uuid] - sizes[uuid] for uuid in able)
+
+
+def _able(cases: dict[str, Case]) -> dict[str, Case]:
+    return {uuid: case for uuid, case in cases.items() if case.spared in ABLE and case.resident_bytes is not None}
+
+
+def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:
+    return {
+        uuid: Move(
+            to_bytes=sizes[uuid],
+            reason=_reason(case, sizes[uuid], room),
+            gain_bytes=max(0, (case.resident_bytes or 0) - sizes[uuid]),
+        )
+        for uuid, case in cases.items()
+        if case.bound_bytes - sizes[uuid] >= DEAD_BAND_BYTES[HostState.HARD]
+    }
+
+
+def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:
+    lacks = {uuid: sizes[uuid] - case.promised_bytes for uuid, case in cases.items() if not case.stuck}
+    claims = {
+        uuid: Claim(cap_bytes=lack_bytes, weight=cases[uuid].limits.weight)
+        for uuid, lack_bytes in lacks.items()
+        if lack_bytes >= cases[uuid].dead_band_bytes
+    }
+    return {
+        uuid: Move(
+            to_bytes=cases[uuid].promised_bytes + share_bytes,
+            reason=Reason(
+                code=ReasonCode.RELIEF,
+                numbers=relief_numbers(cases[uuid], room)
+                | {"share_bytes": share_bytes, "wanted_bytes": lacks[uuid], "weight": cases[uuid].limits.weight},
+            ),
+            gain_bytes=-share_bytes,
+        )
+        for uuid, share_bytes in fill(max(0, room.for_relief_bytes - room.swap_bytes), claims).items()
+        if share_bytes >= cases[uuid].dead_band_bytes
+    }
+
+
+def _reason(case: Case, size_bytes: int, room: Room) -> Reason:
+    numbers = {
+        "emergency_bytes": room.emergency_bytes,
+        "need_bytes": case.keep_with(HostState.LOW),
+        "share_bytes": size_bytes,
+        "weight": case.limits.weight,
+    }
+    return Reason(code=ReasonCode.OVERLOAD, numbers=room.numbers() | numbers)

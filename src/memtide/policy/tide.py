@@ -13,10 +13,12 @@ guest whose slack was taken gets its room back a few seconds later. Steps, each 
    host stays above its emergency line (a quarter of the reserve), half of the host's free swap included.
 2. **Taking** (``taking``), only when the host is under its reserve, or will be once growing guests have touched what
    they are about to: 1.3 times what is missing, never below ``keep``, from as few guests as will do.
-3. **Overload** (``overload``), only at the emergency line with no slack left: needs are shared by weight.
-4. **Room** (``returning``): room for a guest's own recent peak goes back while it costs nothing.
-5. **Return** (``returning``), only when the host was above its reserve for a while: up to each guest's maximum (mode
+3. **Room** (``returning``): room for a guest's own recent peak goes back while it costs nothing.
+4. **Return** (``returning``), only when the host was above its reserve for a while: up to each guest's maximum (mode
    ``pressure``) or to what it wants (mode ``follow``, which also takes resident slack above that want, slowly).
+
+When no slack is left and needs are, or will soon be, more than the host has, **overload** stands in for all of them:
+needs are shared by weight above the floors, so that the host's kernel need not choose a guest to kill.
 
 Assumes working statistics; without fresh ones nothing is taken. Descends from the prototypes measured in the lab
 notes; demand and weights from Waldspurger (OSDI 2002) and Qubes' qmemman; freeing pages by a short move down and up
@@ -40,7 +42,7 @@ from memtide.policy.cooperation import asked, given_up, sent_by_hand
 from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
 from memtide.policy.ksm import steer_ksm
-from memtide.policy.overload import squeeze
+from memtide.policy.overload import Overload, look, share_out
 from memtide.policy.plan import Move, Room, room_of
 from memtide.policy.relief import relieve
 from memtide.policy.returning import give_back, lend_room
@@ -59,6 +61,7 @@ class TideState(Model, frozen=True, kw_only=True):
 
     host: HostTrack = HostTrack()
     tracks: dict[str, Track] = {}
+    overload: Overload = Overload()
     ksm_retry_at_s: float = 0.0
     """A switch, taken or refused, is not tried again before: KSM is read only now and then."""
 
@@ -78,8 +81,9 @@ class Tide:
         reserve_bytes = reserve_for(snapshot.host, limits)
         host = observe_host(state.host, snapshot.host, reserve_bytes)
         cases = {g.uuid: assess(state.tracks.get(g.uuid), g, host.state, limits, now_s) for g in snapshot.guests}
-        room = room_of(snapshot, host.state, now_s - host.since_s, reserve_bytes, cases.values())
-        moves, missing_bytes = _plan(cases, room, limits, now_s)
+        room = room_of(snapshot, host, reserve_bytes, cases.values())
+        overload = look(state.overload, cases, room, now_s)
+        moves, missing_bytes = share_out(cases, room) if overload.on else _plan(cases, room, limits, now_s)
         tracks = {uuid: _remember(case, moves.get(uuid), now_s) for uuid, case in cases.items()}
         # an absent guest is unknown, not gone: what is known of it waits for it
         absent = {a.uuid: state.tracks[a.uuid] for a in snapshot.absent if a.uuid in state.tracks}
@@ -100,7 +104,7 @@ class Tide:
             actions=(*periods, *_actions(cases, moves), *_withdrawals(state, cases), *((ksm,) if ksm else ())),
         )
         ksm_retry_at_s = now_s + ASK_AGAIN_S if ksm else state.ksm_retry_at_s
-        new_state = TideState(host=host, tracks=tracks | absent, ksm_retry_at_s=ksm_retry_at_s)
+        new_state = TideState(host=host, tracks=tracks | absent, overload=overload, ksm_retry_at_s=ksm_retry_at_s)
         return new_state, decision
 
     def answered(self, state: TideState, action: Action, reply: Reply) -> TideState:
@@ -130,14 +134,11 @@ def _plan(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> t
     touching_bytes = sum(case.touching_bytes for case in others.values())
     missing_bytes = room.missing_bytes(granted_bytes + touching_bytes)
     taking = take(others, room, missing_bytes, unmet_bytes, limits)
-    coming_bytes = sum(move.gain_bytes for move in taking.values()) - granted_bytes
-    overload = squeeze(others, room, coming_bytes, unmet_bytes)
-    moves = relief | taking | overload
-    rest = {uuid: case for uuid, case in others.items() if uuid not in moves}
-    lent = {} if overload else lend_room(rest, room, limits, now_s)
+    rest = {uuid: case for uuid, case in others.items() if uuid not in taking}
+    lent = lend_room(rest, room, limits, now_s)
     calm = room.state is HostState.HIGH and missing_bytes == 0 and not unmet_bytes and not relief and not taking
     returning = give_back({u: c for u, c in rest.items() if u not in lent}, room, limits, now_s) if calm else {}
-    return moves | lent | returning, missing_bytes + unmet_bytes
+    return relief | taking | lent | returning, missing_bytes + unmet_bytes
 
 
 def _budget(room: Room, missing_bytes: int) -> Budget:
