@@ -17,7 +17,7 @@ from memtide.model.guest import Guest, GuestState, StatsState
 from memtide.model.host import HostMemory
 from memtide.model.limits import GuestLimits, Limits
 from memtide.model.reason import Reason, ReasonCode
-from memtide.model.snapshot import Snapshot
+from memtide.model.snapshot import Absent, Snapshot
 from memtide.policy.demand import stats_state
 from memtide.policy.eligibility import guest_limits
 from memtide.policy.stats_period import missing_period
@@ -139,27 +139,23 @@ def conclude(law: str, books: Books, snapshot: Snapshot, limits: Limits, ruling:
     """Return the new books and the decision that carries out a ruling."""
     now_s = snapshot.taken_at_s
     able, barred = subjects(snapshot, limits)
+    periods = _periods(books, able, limits, now_s) if ruling.reads_reports else ()
+    books = _written(books, snapshot, ruling, periods)
     basis: Numbers = {
         "law": law,
         "free_bytes": ruling.free_bytes,
         "line_bytes": ruling.line_bytes,
         "period_s": ruling.period_s,
     }
-    moves = tuple(
-        SetMemory(
-            uuid=uuid,
-            name=able[uuid].guest.name,
-            from_bytes=able[uuid].current_bytes,
-            to_bytes=to_bytes,
-            reason=_reason(basis, ruling, uuid),
-            # what these laws believe: that what a guest gives, the host has
-            expected_gain_bytes=able[uuid].current_bytes - to_bytes,
-        )
-        for uuid, to_bytes in ruling.targets.items()
+    reasons = {uuid: Reason(code=ReasonCode.PEER, numbers=basis | ruling.numbers.get(uuid, {})) for uuid in able} | {
+        uuid: Reason(code=code) for uuid, code in barred.items()
+    }
+    seen = (
+        _verdict(guest, able.get(guest.uuid), reasons[guest.uuid], books, stats_state(guest, now_s, limits.period_s))
+        for guest in snapshot.guests
     )
-    periods = _periods(books, able, limits, now_s) if ruling.reads_reports else ()
-    books = _written(books, snapshot, ruling, periods)
-    decision = Decision(
+    ksm = () if ruling.ksm is None else (ruling.ksm,)
+    return books, Decision(
         decided_at_s=now_s,
         policy=law,
         mode=limits.mode.value,
@@ -172,31 +168,9 @@ def conclude(law: str, books: Books, snapshot: Snapshot, limits: Limits, ruling:
             missing_bytes=max(0, ruling.line_bytes - ruling.free_bytes),
             pending_bytes=ruling.pending_bytes,
         ),
-        verdicts=(
-            *(
-                _verdict(
-                    guest,
-                    able.get(guest.uuid),
-                    Reason(code=barred[guest.uuid]) if guest.uuid in barred else _reason(basis, ruling, guest.uuid),
-                    books,
-                    stats_state(guest, now_s, limits.period_s),
-                )
-                for guest in snapshot.guests
-            ),
-            *(
-                Verdict(
-                    uuid=absent.uuid,
-                    name=absent.name,
-                    reason=Reason(code=ReasonCode.ABSENT, numbers={"why": absent.reason}),
-                    stats=StatsState.NONE,
-                    target_bytes=books.targets.get(absent.uuid),
-                )
-                for absent in snapshot.absent
-            ),
-        ),
-        actions=(*periods, *moves, *((ruling.ksm,) if ruling.ksm else ())),
+        verdicts=(*seen, *(_absent(absent, books) for absent in snapshot.absent)),
+        actions=(*periods, *(_move(able[uuid], size, reasons[uuid]) for uuid, size in ruling.targets.items()), *ksm),
     )
-    return books, decision
 
 
 def answered(books: Books, action: Action, reply: Reply) -> Books:
@@ -208,8 +182,26 @@ def answered(books: Books, action: Action, reply: Reply) -> Books:
     return msgspec.structs.replace(books, targets=others | mine)
 
 
-def _reason(basis: Numbers, ruling: Ruling, uuid: str) -> Reason:
-    return Reason(code=ReasonCode.PEER, numbers=basis | ruling.numbers.get(uuid, {}))
+def _move(subject: Subject, size_bytes: int, reason: Reason) -> SetMemory:
+    return SetMemory(
+        uuid=subject.guest.uuid,
+        name=subject.guest.name,
+        from_bytes=subject.current_bytes,
+        to_bytes=size_bytes,
+        reason=reason,
+        # what these laws believe: that what a guest gives, the host has
+        expected_gain_bytes=subject.current_bytes - size_bytes,
+    )
+
+
+def _absent(absent: Absent, books: Books) -> Verdict:
+    return Verdict(
+        uuid=absent.uuid,
+        name=absent.name,
+        reason=Reason(code=ReasonCode.ABSENT, numbers={"why": absent.reason}),
+        stats=StatsState.NONE,
+        target_bytes=books.targets.get(absent.uuid),
+    )
 
 
 def _verdict(guest: Guest, subject: Subject | None, reason: Reason, books: Books, stats: StatsState) -> Verdict:
