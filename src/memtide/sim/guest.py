@@ -62,6 +62,8 @@ class SimGuest:
         self._target_bytes = self.memory.current_bytes
         self._shrink_bps = spec.behaviour.balloon_bps(spec.shrink_bps)
         self._grow_bps = spec.behaviour.balloon_bps(spec.grow_bps)
+        # QEMU lets no page go while a device may write to it (ram_block_discard_disable)
+        self._reports_pages = spec.reports_free_pages and not spec.pinned
         self._restart_at_s = 0.0
         self._anonymous, self._hot_cache, self._cold_cache = (
             Course(spec.anonymous), Course(spec.hot_cache), Course(spec.cold_cache),
@@ -119,7 +121,7 @@ class SimGuest:
         if memory.host_swapped_bytes:
             waited_bytes += memory.touch_host_swapped()
             shortage_bytes += memory.lost_bytes
-        reports_pages = self.spec.reports_free_pages and memory.report_free_pages(step_s)
+        reports_pages = self._reports_pages and memory.report_free_pages(step_s)
         self.shortage_bytes = shortage_bytes
         if shortage_bytes:
             self.shortage_byte_s_total += shortage_bytes * step_s

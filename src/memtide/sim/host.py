@@ -165,6 +165,7 @@ class HostMemory:
         ]
         for guest, moved_bytes in self._swap_out(left_bytes, stock):
             guest.lost_bytes += moved_bytes
+            guest.quiet_until_s = 0.0
 
     def _swap_out(self, wanted_bytes: int, stock: list[tuple[Victim, int]]) -> list[tuple[Victim, int]]:
         """Swap out in proportion to what each guest has; return how much of each it was."""
@@ -175,7 +176,6 @@ class HostMemory:
         moved = [(guest, min(have_bytes, wanted_bytes * have_bytes // total_bytes)) for guest, have_bytes in stock]
         for guest, share_bytes in moved:
             guest.host_swapped_bytes += share_bytes
-            guest.quiet_until_s = 0.0
         moved_bytes = sum(share_bytes for _, share_bytes in moved)
         self.release(moved_bytes)
         self.swapped_bytes += moved_bytes

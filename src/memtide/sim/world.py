@@ -64,6 +64,8 @@ class World:
         self._skips_quiet = skips_quiet
         self._swapping = 0
         """How many guests used their own swap in the last step."""
+        self._resting = 0
+        """How many guests were not stepped in the last step."""
         self._in_turn: list[SimGuest] = []
         self._to_come: list[GuestSpec] = []
         for spec in guests:
@@ -178,9 +180,11 @@ class World:
         """Return the guests that have to be stepped; those that vanish do so, and the quiet ones just report."""
         # whoever comes first finds the host's memory first: each its turn
         turn = self._steps % max(1, len(self._in_turn))
-        moving = []
+        moving: list[SimGuest] = []
+        self._resting = 0
         for guest in self._in_turn[turn:] + self._in_turn[:turn]:
             if elapsed_s < guest.memory.quiet_until_s and self._skips_quiet:
+                self._resting += 1
                 reports = guest.reports
                 if now_s >= reports.due_s:
                     reports.step(now_s, guest)
@@ -196,7 +200,7 @@ class World:
         """Keep the host's pressure: some guest waited, all did. Quiet ones wait for nothing."""
         stalls = [guest.stalled_ratio for guest in moving] or [0.0]
         self.some.add(max(stalls))
-        self.full.add(min(stalls) if len(moving) == len(self.guests) else 0.0)
+        self.full.add(0.0 if self._resting else min(stalls))
 
     def _kill_largest(self) -> None:
         largest = max(self.guests.values(), key=lambda guest: guest.memory.rss_bytes)
