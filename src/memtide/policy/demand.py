@@ -6,9 +6,9 @@ are torn: ``current`` is of now, the rest of the report; their difference is non
 ``debt`` is what the guest swapped out and would use if it had the memory (``swap_debt``); hot cache is page cache that
 proved to be in use (``hot_cache``).
 
-Guests whose driver deflates on OOM keep MemTotal, and taken pages look used; which accounting a guest has is
-read off its MemTotal once the two differ. Growth is that of demand, up at once, fading slowly.
-A report whose time has not moved is no report.
+Guests whose driver deflates on OOM keep MemTotal, and taken pages look used; which accounting a guest has is first
+believed of its definition, then read off its MemTotal once the two differ. Growth is that of demand, up at once,
+fading slowly. A report whose time has not moved is no report.
 """
 
 import msgspec
@@ -79,7 +79,9 @@ def stats_state(guest: Guest, now_s: float, period_s: float) -> StatsState:
 def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
     """Return the estimate after one more sample; the old one, but for ``current``, when no new report came."""
     observed, reported = guest.observed, guest.reported
-    old = before or Estimate(current_bytes=observed.current_bytes, current_since_s=now_s)
+    old = before or Estimate(
+        current_bytes=observed.current_bytes, current_since_s=now_s, keeps_total=guest.traits.deflates_on_oom
+    )
     largest_bytes = max(old.current_bytes, observed.current_bytes)
     old = _with_current(old, observed.current_bytes, now_s)
     if reported is None or reported.updated_at_s == old.updated_at_s or reported.updated_at_s > now_s + STATS_LATE_S:

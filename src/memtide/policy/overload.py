@@ -36,19 +36,17 @@ class Overload(Model, frozen=True, kw_only=True):
 
 def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> Overload:
     """Return whether all needs are more than the host has, or will be when guests go on growing as they do."""
+    if room.state is HostState.HIGH:
+        return Overload()
     able = _able(cases)
     spare_bytes = room.above_emergency_bytes
     if not before.on:
         ahead_bytes = sum(int(case.track.estimate.slope_bps * OVERLOAD_AHEAD_S) for case in able.values())
         slack_bytes = sum(case.slack_with(HostState.LOW) for case in able.values())
         lack_bytes = sum(max(0, case.keep_with(HostState.LOW) - case.promised_bytes) for case in able.values())
-        short = (
-            room.state is not HostState.HIGH
-            and max(ahead_bytes, lack_bytes) > spare_bytes + slack_bytes + room.swap_bytes
-        )
-        return Overload(on=True) if short else before
+        return Overload(on=max(ahead_bytes, lack_bytes) > spare_bytes + slack_bytes + room.swap_bytes)
     unserved_bytes = sum(
-        max(0, case.keep_with(HostState.HIGH) - (case.resident_bytes or 0) + case.idle_bytes) for case in able.values()
+        max(0, case.keep_with(HostState.HIGH) - (case.resident_bytes or 0)) - case.idle_bytes for case in able.values()
     )
     if unserved_bytes > spare_bytes:
         return Overload(on=True)

@@ -9,7 +9,7 @@ the younger one still filling: exact to a quarter of an hour, and two numbers in
 from memtide.model.base import Model
 from memtide.policy.constants import PEAK_WINDOW_S
 
-__all__ = ["Peak", "begin", "look"]
+__all__ = ["Peak", "begin", "look", "proven"]
 
 
 class Peak(Model, frozen=True, kw_only=True):
@@ -41,3 +41,8 @@ def look(peak: Peak, demand_bytes: int, now_s: float) -> Peak:
         return Peak(earlier_bytes=peak.earlier_bytes, lately_bytes=demand_bytes, since_s=peak.since_s)
     # a clock that was set back begins a new window too: otherwise the old one would last for hours
     return Peak(earlier_bytes=peak.lately_bytes, lately_bytes=demand_bytes, since_s=now_s)
+
+
+def proven(peak: Peak) -> Peak:
+    """Return the peak without the benefit of the doubt that a new guest has: it fills its room with page cache."""
+    return Peak(earlier_bytes=peak.lately_bytes, lately_bytes=peak.lately_bytes, since_s=peak.since_s)

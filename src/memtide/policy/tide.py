@@ -43,6 +43,7 @@ from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
 from memtide.policy.ksm import steer_ksm
 from memtide.policy.overload import Overload, look, share_out
+from memtide.policy.peak import proven
 from memtide.policy.plan import Move, Room, room_of
 from memtide.policy.relief import relieve
 from memtide.policy.returning import give_back, lend_room
@@ -159,7 +160,11 @@ def _remember(case: Case, move: Move | None, now_s: float) -> Track:
     track = msgspec.structs.replace(case.track, course=course)
     if move.reason.code is ReasonCode.RELIEF:
         return msgspec.structs.replace(track, cool_until_s=now_s + COOL_AFTER_RELIEF_S)
-    return msgspec.structs.replace(track, taken_at_s=now_s) if move.gain_bytes > 0 else track
+    if move.gain_bytes <= 0:
+        return track
+    # room that goes back to a guest whose page cache was taken is filled with cache again
+    peak = proven(track.peak) if move.gain_bytes > case.idle_free_bytes else track.peak
+    return msgspec.structs.replace(track, taken_at_s=now_s, peak=peak)
 
 
 def _actions(cases: dict[str, Case], moves: dict[str, Move]) -> Iterable[SetMemory]:
