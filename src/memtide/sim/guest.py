@@ -85,8 +85,10 @@ class SimGuest:
 
     def is_shrinking(self, elapsed_s: float) -> bool:
         """Say whether its balloon is at work taking memory."""
-        behind = self.memory.current_bytes > self._target_bytes
-        return behind and self.is_up and self.spec.behaviour.follows_target(elapsed_s)
+        if self.memory.current_bytes <= self._target_bytes or not self.is_up:
+            return False
+        behaviour = self.spec.behaviour
+        return behaviour.answers(elapsed_s) and behaviour.follows_target(elapsed_s)
 
     def _fill(self, elapsed_s: float) -> None:
         """Begin as if all of this had been running for long; a guest that starts later begins with what it boots by."""

@@ -66,6 +66,8 @@ class World:
         """How many guests used their own swap in the last step."""
         self._resting = 0
         """How many guests were not stepped in the last step."""
+        self._stalled: list[float] = []
+        """Which share of it each of the others waited for the host's memory."""
         self._in_turn: list[SimGuest] = []
         self._to_come: list[GuestSpec] = []
         for spec in guests:
@@ -153,21 +155,51 @@ class World:
         now_s, elapsed_s, step_s = self.now_s, self.elapsed_s, self.step_s
         self.memory.begin_step(elapsed_s, step_s)
         self._start_those_due(elapsed_s)
-        moving = self._moving(now_s, elapsed_s)
-        shrinking = sum(guest.is_shrinking(elapsed_s) for guest in moving)
-        shrink_bytes = int(self.memory.spec.release_bps * step_s / max(1, shrinking))
-        swap_bps = self.memory.spec.guests_swap_bps
-        swap_bytes = None if swap_bps is None else int(swap_bps * step_s / max(1, self._swapping))
-        for guest in moving:
-            was_up = guest.is_up
-            guest.step(now_s, elapsed_s, step_s, shrink_bytes, swap_bytes)
-            if was_up and not guest.is_up:
-                self._tell("guest-rebooted", guest.spec.name, f"{guest.spec.name} rebooted")
-        self._swapping = sum(guest.swaps for guest in moving)
+        # whoever comes first finds the host's memory first: each its turn
+        turn = self._steps % max(1, len(self._in_turn))
+        in_turn = self._in_turn[turn:] + self._in_turn[:turn]
+        shares = self._shares(in_turn, elapsed_s, step_s)
+        self._stalled = []
+        self._resting = 0
+        swapping = 0
+        for guest in in_turn:
+            if elapsed_s < guest.memory.quiet_until_s and self._skips_quiet:
+                self._resting += 1
+                if now_s >= guest.reports.due_s:
+                    guest.reports.step(now_s, guest)
+            else:
+                swapping += self._step_guest(guest, now_s, elapsed_s, shares)
+        self._swapping = swapping
         self.ksm.step(step_s)
         if self.memory.end_step():
             self._kill_largest()
-        self._measure_stalls(moving)
+        # quiet guests wait for nothing
+        self.some.add(max(self._stalled, default=0.0))
+        self.full.add(0.0 if self._resting else min(self._stalled, default=0.0))
+
+    def _shares(self, in_turn: list[SimGuest], elapsed_s: float, step_s: float) -> tuple[int, int | None]:
+        """Return what each guest may give back, and move in and out of its own swap, in this step."""
+        spec = self.memory.spec
+        # a guest that rests is not at it, and asking is cheaper than ``is_shrinking``
+        shrinking = sum(g.is_shrinking(elapsed_s) for g in in_turn if elapsed_s >= g.memory.quiet_until_s)
+        shrink_bytes = int(spec.release_bps * step_s / max(1, shrinking))
+        swap_bps = spec.guests_swap_bps
+        return shrink_bytes, None if swap_bps is None else int(swap_bps * step_s / max(1, self._swapping))
+
+    def _step_guest(self, guest: SimGuest, now_s: float, elapsed_s: float, shares: tuple[int, int | None]) -> bool:
+        """Let one guest live for a step, if it is there and answers; say whether it used its own swap."""
+        behaviour = guest.spec.behaviour
+        if not behaviour.exists(elapsed_s):
+            self.remove(guest.spec.name, "is gone")
+            return False
+        if not behaviour.answers(elapsed_s):
+            return False
+        was_up = guest.is_up
+        guest.step(now_s, elapsed_s, self.step_s, *shares)
+        self._stalled.append(guest.stalled_ratio)
+        if was_up and not guest.is_up:
+            self._tell("guest-rebooted", guest.spec.name, f"{guest.spec.name} rebooted")
+        return guest.swaps
 
     def _start_those_due(self, elapsed_s: float) -> None:
         """Start the guests whose time has come; one that the host has no room for waits until it has."""
@@ -175,32 +207,6 @@ class World:
             if self.memory.make_way(spec.kernel_bytes + spec.overhead_bytes):
                 self._to_come.remove(spec)
                 self.add(spec)
-
-    def _moving(self, now_s: float, elapsed_s: float) -> list[SimGuest]:
-        """Return the guests that have to be stepped; those that vanish do so, and the quiet ones just report."""
-        # whoever comes first finds the host's memory first: each its turn
-        turn = self._steps % max(1, len(self._in_turn))
-        moving: list[SimGuest] = []
-        self._resting = 0
-        for guest in self._in_turn[turn:] + self._in_turn[:turn]:
-            if elapsed_s < guest.memory.quiet_until_s and self._skips_quiet:
-                self._resting += 1
-                reports = guest.reports
-                if now_s >= reports.due_s:
-                    reports.step(now_s, guest)
-                continue
-            behaviour = guest.spec.behaviour
-            if not behaviour.exists(elapsed_s):
-                self.remove(guest.spec.name, "is gone")
-            elif behaviour.answers(elapsed_s):
-                moving.append(guest)
-        return moving
-
-    def _measure_stalls(self, moving: list[SimGuest]) -> None:
-        """Keep the host's pressure: some guest waited, all did. Quiet ones wait for nothing."""
-        stalls = [guest.stalled_ratio for guest in moving] or [0.0]
-        self.some.add(max(stalls))
-        self.full.add(0.0 if self._resting else min(stalls))
 
     def _kill_largest(self) -> None:
         largest = max(self.guests.values(), key=lambda guest: guest.memory.rss_bytes)
