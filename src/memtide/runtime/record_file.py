@@ -38,7 +38,7 @@ class TraceWriter:
         """Of the file so far."""
         self._limits: Limits | None = None
         try:
-            self._raw = path.open("xb", buffering=0)
+            self._file = path.open("xb")
         except FileExistsError as error:
             raise UsageError(f"{path} is there already", "name another file with --out, or move it away") from error
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -46,7 +46,7 @@ class TraceWriter:
         except OSError as error:
             raise self._explained(error) from error
         # no name and no time in it: the same trace is the same file
-        self._packed = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=self._raw, mtime=0)
+        self._packed = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=self._file, mtime=0)
         self._write(_JSON.encode(header))
 
     def add(self, frame: Frame) -> None:
@@ -70,19 +70,19 @@ class TraceWriter:
         """
         try:
             self._packed.close()
-            self.size_bytes = self._raw.tell()
+            self.size_bytes = self._file.tell()
         except OSError as error:
             raise self._explained(error) from error
         finally:
             with contextlib.suppress(OSError):
-                self._raw.close()
+                self._file.close()
 
     def _write(self, line: bytes) -> None:
         try:
             self._packed.write(line + b"\n")
             # ends a block, so that a reader has this line although the file has no end yet
             self._packed.flush()
-            self.size_bytes = self._raw.tell()
+            self.size_bytes = self._file.tell()
         except OSError as error:
             raise self._explained(error) from error
 

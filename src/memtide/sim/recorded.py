@@ -37,6 +37,8 @@ ASSUMED: Final = (
 )
 DEFAULT_OVERHEAD_BYTES: Final = 64 * MIB
 DEFAULT_KERNEL_BYTES: Final = 40 * MIB
+SWAP_COMPRESSION: Final = 3.0
+"""How many swapped bytes one byte of memory holds, as in the lab."""
 GRAIN_BYTES: Final = MIB
 """Curves are rounded to this: a size that only trembles lets the simulator rest."""
 LEAST_S: Final = 10.0
@@ -57,7 +59,7 @@ class _GuestTrack:
         self._resident: Points = []
         self._kernel_bytes: list[int] = []
         self._spare_bytes: list[int] = []
-        """Resident beyond what its own figures explain: QEMU's own, and what was freed since."""
+        """Touched beyond what its own figures explain: QEMU's own, and what was freed since."""
         self._debt_bytes = 0
         self._least_debt_bytes = 0
         self._debts: list[int] = []
@@ -80,7 +82,9 @@ class _GuestTrack:
         whole_bytes = guest.observed.maximum_bytes if guest.traits.deflates_on_oom else guest.observed.current_bytes
         self._kernel_bytes.append(max(0, whole_bytes - said.total_bytes))
         if cost_bytes is not None:
-            self._spare_bytes.append(cost_bytes - self._kernel_bytes[-1] - used - cache_bytes)
+            touched_bytes = cost_bytes + (guest.observed.swapped_bytes or 0)
+            explained_bytes = self._kernel_bytes[-1] + self._used[-1][1] + cache_bytes
+            self._spare_bytes.append(touched_bytes - explained_bytes)
 
     def _count_swap(self, before: Guest, now: Guest) -> None:
         """Follow what it has in its swap; counters that fell were reset, and so was what they counted."""
@@ -153,16 +157,17 @@ class RecordedWorld:
     def see(self, snapshot: Snapshot, limits: Limits) -> None:
         """Take note of a tick."""
         at_s, memory = snapshot.taken_at_s, snapshot.host.memory
+        swapped_bytes = sum(guest.observed.swapped_bytes or 0 for guest in snapshot.guests)
         if self._began_s is None:
             self._began_s = at_s
-            swapped_bytes = sum(guest.observed.swapped_bytes or 0 for guest in snapshot.guests)
             self._swap_bytes = memory.swap_free_bytes + swapped_bytes
         self._ended_s, self._limits = at_s, limits
         self._total_bytes = max(self._total_bytes, memory.usable_total_bytes)
-        cost_bytes = sum(_cost_bytes(guest) for guest in snapshot.guests)
         if not snapshot.absent:
+            cost_bytes = sum(_cost_bytes(guest) for guest in snapshot.guests)
             # of those that are absent nobody knows what they cost; the host's own would take the blame
-            self._base.append((at_s, memory.available_bytes + cost_bytes))
+            in_zram_bytes = int(swapped_bytes / SWAP_COMPRESSION)
+            self._base.append((at_s, memory.available_bytes + cost_bytes + in_zram_bytes))
         for guest in snapshot.guests:
             if guest.uuid not in self._tracks:
                 self._tracks[guest.uuid] = _GuestTrack(guest, at_s)
@@ -183,7 +188,12 @@ class RecordedWorld:
             name=name,
             intent="What the recorded guests needed, under each law.",
             duration_s=self._ended_s - began_s,
-            host=HostSpec(total_bytes=total_bytes, base=_curve(base, began_s), swap_bytes=self._swap_bytes),
+            host=HostSpec(
+                total_bytes=total_bytes,
+                base=_curve(base, began_s),
+                swap_bytes=self._swap_bytes,
+                swap_compression=SWAP_COMPRESSION,
+            ),
             guests=tuple(track.spec(names[uuid], began_s) for uuid, track in self._tracks.items()),
             limits=_by_name(self._limits, names),
             events=tuple(StopGuest(at_s=at_s - began_s, guest=names[uuid]) for uuid, at_s in self._ends.items()),
