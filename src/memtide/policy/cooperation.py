@@ -43,6 +43,8 @@ class Course(Model, frozen=True, kw_only=True):
     from_bytes: int = 0
     cost_bytes: int | None = None
     """Host cost when it was asked."""
+    swapped_bytes: int = 0
+    """What of it was in the host's swap when it was asked."""
     expected_bytes: int = 0
     """What the host was to gain (positive), or to spend before long (negative)."""
     not_free_bytes: int | None = None
@@ -78,6 +80,7 @@ def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, g
         target_bytes=target_bytes,
         from_bytes=current_bytes,
         cost_bytes=guest.observed.host_cost_bytes,
+        swapped_bytes=guest.observed.swapped_bytes or 0,
         expected_bytes=gain_bytes,
         not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
@@ -109,6 +112,7 @@ def given_up(course: Course, now_s: float) -> Course:
 
 def follow(course: Course, guest: Guest, found: Estimate, now_s: float) -> Course:
     """Return the course after one more look at the guest's current memory."""
+    course = _unlearn(course, guest, found)
     if course.settled or course.target_bytes is None:
         return course
     current_bytes = guest.observed.current_bytes
@@ -123,16 +127,33 @@ def follow(course: Course, guest: Guest, found: Estimate, now_s: float) -> Cours
     return given_up(course, now_s)
 
 
-def _learn(course: Course, guest: Guest, found: Estimate) -> Course:
+def _unlearn(course: Course, guest: Guest, found: Estimate) -> Course:
+    """Return the course with no more overhead than can still be: what was believed to be QEMU's own came back."""
+    most_bytes = _most_overhead(guest, found)
+    if most_bytes is None or course.overhead_bytes <= most_bytes:
+        return course
+    return msgspec.structs.replace(course, overhead_bytes=most_bytes)
+
+
+def _most_overhead(guest: Guest, found: Estimate) -> int | None:
+    """Return the most that can be overhead: all that the guest holds is resident, so no more than the rest."""
     cost_bytes = guest.observed.host_cost_bytes
+    if cost_bytes is None or found.not_free_bytes is None:
+        return None
+    return max(QEMU_OVERHEAD_BYTES, cost_bytes - found.not_free_bytes)
+
+
+def _learn(course: Course, guest: Guest, found: Estimate) -> Course:
+    cost_bytes, most_bytes = guest.observed.host_cost_bytes, _most_overhead(guest, found)
     if course.expected_bytes <= 0 or course.cost_bytes is None or cost_bytes is None:
         return course
-    if course.not_free_bytes is None or found.not_free_bytes is None:
+    if course.not_free_bytes is None or found.not_free_bytes is None or most_bytes is None:
         return course
     if found.not_free_bytes > course.not_free_bytes + BREATHING_BYTES:
         return course
+    # what came back as the host's swap did not come back as memory, and what was swapped out meanwhile did
+    if abs((guest.observed.swapped_bytes or 0) - course.swapped_bytes) > BREATHING_BYTES:
+        return course
     short_bytes = course.expected_bytes - (course.cost_bytes - cost_bytes)
-    # all that the guest holds is resident, so no more than the rest can be overhead
-    most_bytes = max(QEMU_OVERHEAD_BYTES, cost_bytes - found.not_free_bytes)
     overhead_bytes = min(most_bytes, max(QEMU_OVERHEAD_BYTES, course.overhead_bytes + short_bytes))
     return msgspec.structs.replace(course, overhead_bytes=overhead_bytes)

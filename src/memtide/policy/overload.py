@@ -17,7 +17,7 @@ from memtide.model.decision import HostState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
-from memtide.policy.plan import Move, Room
+from memtide.policy.plan import Move, Numbers, Room
 from memtide.policy.relief import relief_numbers
 from memtide.policy.share import Claim, fill
 
@@ -109,7 +109,7 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[st
 
 
 def _reason(case: Case, size_bytes: int, room: Room) -> Reason:
-    numbers = {
+    numbers: Numbers = {
         "emergency_bytes": room.emergency_bytes,
         "need_bytes": case.keep_with(HostState.LOW),
         "share_bytes": size_bytes,
