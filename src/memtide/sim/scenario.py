@@ -52,7 +52,7 @@ class Scenario(Model, frozen=True, kw_only=True):
             lag_s: how much later every report is seen, besides what the file says.
         """
         guests = [msgspec.structs.replace(guest, stats_lag_s=guest.stats_lag_s + lag_s) for guest in self.guests]
-        return World(self.host, guests, step_s=self.step_s)
+        return World(self.host, guests, step_s=self.step_s, seed=self.seed)
 
     def limits_for(self, mode: Mode | None) -> Limits:
         """Return what the operator allows, in another mode than the file's if one is given."""
@@ -116,6 +116,9 @@ def _scenario(file: Reader, name: str, seed: int | None) -> Scenario:
     events = file.tables("event")
     outages = file.tables("outage")
     file.done()
+    for key, value_s, example in (("duration", duration_s, "10m"), ("step", step_s, "100ms")):
+        if value_s <= 0:
+            raise file.wrong(key, f'is 0; write how long, such as "{example}"')
     if not blocks:
         raise file.wrong("guest", 'a scenario has guests; write a block [[guest]] with name = "web"')
     seed = own_seed if seed is None else seed
@@ -140,18 +143,22 @@ def _guests(blocks: list[Reader], chance: random.Random) -> tuple[GuestSpec, ...
     for block in blocks:
         name = block.take("name", TEXT)
         count = block.take("count", WHOLE, None)
+        if count is not None and count < 1:
+            raise block.wrong("count", f"{count} guests are none; write 1 or more")
         for index in range(1 if count is None else count):
             own_name = name if count is None else f"{name}-{index}"
             if own_name in guests:
                 raise block.wrong("name", f"there are two guests {own_name!r}; give each block its own name")
-            guests[own_name] = block.of_guest(index, chance).struct(GuestSpec, name=own_name)
+            guest = block.of_guest(index, chance).struct(GuestSpec, name=own_name)
+            if guest.maximum_bytes <= guest.kernel_bytes:
+                raise block.wrong("maximum", "is less than the guest's kernel takes; write more")
+            guests[own_name] = guest
     return tuple(guests.values())
 
 
 def _limits(table: Reader) -> Limits:
     rules = tuple(rule.struct(GuestRule) for rule in table.tables("rule"))
     defaults = table.table("guests").struct(GuestLimits)
-    # the guests of a scenario have run for long, but for those that start in it
     return table.struct(Limits, rules=rules, defaults=defaults)
 
 

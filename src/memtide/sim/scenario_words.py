@@ -24,7 +24,7 @@ from memtide.sim.events import Event, HugePages, SizeByHand, StopGuest
 from memtide.sim.scenario_shapes import SHAPES, Shape
 from memtide.units import parse_duration, parse_ratio, parse_size
 
-__all__ = ["BEHAVIOURS", "DURATION", "EVENTS", "TEXT", "WHOLE", "Reader", "key_of", "kind_of"]
+__all__ = ["BEHAVIOURS", "DURATION", "EVENTS", "TEXT", "WHOLE", "Reader", "is_optional", "key_of", "kind_of"]
 
 T = TypeVar("T")
 
@@ -271,7 +271,12 @@ class Reader:
             self._data[key] = {"shape": "flat", "size": self._data[key]}
         table = self.table(key)
         shape: Shape = table.struct(SHAPES[table.word("shape", SHAPES)])
-        return shape.curve_of(self._index, self._chance)
+        try:
+            curve = shape.curve_of(self._index, self._chance)
+            curve.at(0.0)
+        except (ArithmeticError, ValueError) as error:
+            raise self.wrong(key, "no such curve is possible; write durations and speeds above 0") from error
+        return curve
 
     def _behaviour(self, key: str) -> Any:  # noqa: ANN401 - a behaviour, or LEFT_OUT
         self._known.append(key)
