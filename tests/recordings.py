@@ -30,7 +30,12 @@ class Watched(Tide):
         return state, decision
 
 
-def eyes(world: World, policy: Tide | None = None, host: HostSource | None = None) -> Eyes:
+def eyes(
+    world: World,
+    policy: Tide | None = None,
+    host: HostSource | None = None,
+    facts: Callable[[], dict[str, str]] = dict,
+) -> Eyes:
     """Return what a recording of this world sees with; its clock is as fast as the machine."""
     return Eyes(
         uri="simulation",
@@ -39,6 +44,7 @@ def eyes(world: World, policy: Tide | None = None, host: HostSource | None = Non
         guests=SimGuestSource(world),
         policy=policy or Tide(),
         actuators=dict.fromkeys((SetMemory, SetStatsPeriod, SetKsm), NullActuator()),
+        facts=facts,
     )
 
 
@@ -51,12 +57,13 @@ def made(  # noqa: PLR0913 - a builder: everything by keyword, everything with a
     anonymous: bool = False,
     policy: Tide | None = None,
     host: HostSource | None = None,
+    facts: Callable[[], dict[str, str]] = dict,
     tell: Callable[[Progress], None] = lambda _progress: None,
 ) -> Progress:
     """Record a world, the demo's unless told, and return how it went."""
 
     async def run() -> Progress:
-        seen = eyes(world or demo_world(), policy, host)
+        seen = eyes(world or demo_world(), policy, host, facts)
         recorder = Recorder(seen, limits or Limits(), path, anonymous=anonymous, tell=tell)
         await recorder.start()
         return await recorder.run(for_s)

@@ -1,5 +1,6 @@
 """Recording: what a daemon sees goes into a file, whole, and without names if asked."""
 
+import asyncio
 import errno
 import gzip
 import resource
@@ -18,9 +19,11 @@ from memtide.errors import PermissionDeniedError, SourceError, StoreError, Usage
 from memtide.faces.cli.main import cli
 from memtide.model.host import Host
 from memtide.model.limits import GuestLimits, GuestRule, Limits
+from memtide.model.reason import ReasonCode
 from memtide.model.trace import TraceHeader
 from memtide.runtime.record import Progress
 from memtide.runtime.record_file import TraceWriter
+from memtide.runtime.service import HOLD
 from memtide.sim.behaviours import Hung
 from memtide.sim.curve import flat
 from memtide.sim.demo import demo_world
@@ -28,6 +31,8 @@ from memtide.sim.ports import SimHostSource
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.world import World
 from memtide.sources.replay import TraceFile
+from memtide.store.sqlite import SqliteStore
+from memtide.store.stream import read_facts
 from memtide.units import GIB, MIB
 
 
@@ -109,6 +114,40 @@ def test_without_names_nothing_of_them_is_left(tmp_path: Path) -> None:
     assert [guest.name for guest in frame.snapshot.guests] == ["guest-1", "guest-2"]
     assert frame.decision is not None
     assert {verdict.name: verdict.weight for verdict in frame.decision.verdicts} == {"guest-1": 4.0, "guest-2": 1.0}
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_sizes_set_by_hand_are_on_record(tmp_path: Path, *, anonymous: bool) -> None:
+    """As long as the daemon beside it remembers them; a law sees a held guest."""
+    world = small_world()
+    uuid = next(iter(world.guests))
+    facts = {f"{HOLD}{uuid}": '{"size_bytes": 1073741824, "until_s": 1e12}', f"{HOLD}x": "?", "uri": "qemu:///system"}
+
+    def now() -> dict[str, str]:
+        return facts if world.elapsed_s < 5 else {}
+
+    recordings.made(tmp_path / "t.gz", for_s=9, world=world, facts=now, anonymous=anonymous)
+    decisions = [frame.decision for frame in TraceFile(tmp_path / "t.gz").frames()]
+
+    assert [
+        [verdict.reason.code is ReasonCode.HELD for verdict in decision.verdicts] for decision in decisions if decision
+    ] == [[True, False]] * 3 + [[False, False]] * 2
+
+
+def test_the_facts_of_a_daemon_are_read_beside_it(tmp_path: Path) -> None:
+    """While it holds its lock; where there is none, nothing is known."""
+    store = SqliteStore(tmp_path)
+
+    async def keep() -> dict[str, str]:
+        await store.keep("hold:a", "1")
+        await store.kept()
+        try:
+            return read_facts(tmp_path)
+        finally:
+            await store.close()
+
+    assert asyncio.run(keep()) == {"hold:a": "1"}
+    assert read_facts(tmp_path / "none") == {}
 
 
 # --- the file ---------------------------------------------------------------------------------------------------

@@ -290,6 +290,18 @@ def test_people_get_a_table_and_the_differences(demo: Path, monkeypatch: pytest.
     assert "It assumes that" in out
 
 
+def test_each_ask_stands_at_its_own_time(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laws that ask about one guest at different moments are told under each other."""
+    monkeypatch.setenv("TZ", "UTC")
+    out = said(str(demo), "--policy", "squeezed", "--policy", "mom", "--policy", "none", "--no-estimate").output
+    shown = re.search(
+        r"\n(\S+)  squeezed takes .* from wave-0 .*\n  (\S+)  mom takes .*(?:\n  .*)*\n  none: nothing\n", out
+    )
+
+    assert shown is not None
+    assert shown[1] < shown[2]
+
+
 def test_one_law_alone_tells_what_it_would_do(demo: Path) -> None:
     """No law to differ from; and none that asks for nothing."""
     assert "what tide would have asked for" in said(str(demo), "--policy", "tide", "--no-estimate").output

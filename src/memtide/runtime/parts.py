@@ -1,6 +1,6 @@
 """The daemon's parts, put together by ``wiring`` and used through their ports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +61,8 @@ class Eyes:
     policy: Policy[Any]
     actuators: Actuators
     """They send nothing."""
+    facts: Callable[[], dict[str, str]]
+    """What the daemon of this host, if there is one, keeps for itself: sizes set by hand."""
 
 
 class Recording(Protocol):

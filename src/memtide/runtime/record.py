@@ -27,9 +27,9 @@ from memtide.runtime.options import RunOptions
 from memtide.runtime.parts import Eyes
 from memtide.runtime.record_file import TraceWriter
 from memtide.runtime.record_names import NamelessGuests, NamelessWill
+from memtide.runtime.record_will import WatchedWill
 from memtide.runtime.service import overrides
 from memtide.runtime.settings_file import load
-from memtide.runtime.will import Will
 
 __all__ = ["Progress", "Recorder", "Tell", "record"]
 
@@ -115,7 +115,7 @@ class Recorder:
             policy=eyes.policy,
             actuators=eyes.actuators,
             store=_Nowhere(),
-            will=Will(limits) if nameless is None else NamelessWill(limits, nameless),
+            will=WatchedWill(limits, eyes.facts) if nameless is None else NamelessWill(limits, eyes.facts, nameless),
         )
 
     async def start(self) -> None:

@@ -6,7 +6,7 @@ becomes its name, owners are ``owner-1``, ... Sizes, times and how guests are bu
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -15,7 +15,7 @@ from memtide.model.guest import Guest
 from memtide.model.limits import GuestRule, Limits
 from memtide.model.snapshot import Absent, GuestSample
 from memtide.ports import GuestSource, Notify
-from memtide.runtime.will import Will
+from memtide.runtime.record_will import WatchedWill
 
 __all__ = ["NamelessGuests", "NamelessWill"]
 
@@ -112,23 +112,25 @@ class NamelessGuests:
         )
 
 
-class NamelessWill(Will):
+class NamelessWill(WatchedWill):
     """What is wanted, by the guests' new names: settings rules match the real ones.
 
     Args:
         limits: from the settings.
+        facts: what the daemon beside it keeps for itself, now.
         guests: knows who is who.
     """
 
-    def __init__(self, limits: Limits, guests: NamelessGuests) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, facts: Callable[[], dict[str, str]], guests: NamelessGuests) -> None:
+        super().__init__(limits, facts)
         self._guests = guests
 
     def at(self, now_s: float, guests: tuple[Guest, ...]) -> Limits:
         """Return the limits now, with every rule written out for each guest that it matches."""
         real = {guest.uuid: self._guests.real[guest.uuid] for guest in guests}
         limits = super().at(now_s, tuple(real.values()))
-        return msgspec.structs.replace(limits, rules=tuple(_by_guest(limits.rules, real)), holds={})
+        holds = {alias: limits.holds[guest.uuid] for alias, guest in real.items() if guest.uuid in limits.holds}
+        return msgspec.structs.replace(limits, rules=tuple(_by_guest(limits.rules, real)), holds=holds)
 
 
 def _by_guest(rules: Iterable[GuestRule], real: dict[str, Guest]) -> Iterable[GuestRule]:

@@ -29,7 +29,7 @@ from memtide.runtime.will import Will
 from memtide.units import format_size
 from memtide.views.live import Live
 
-__all__ = ["Service", "overrides"]
+__all__ = ["HOLD", "Service", "overrides"]
 
 log: Final = logging.getLogger(__name__)
 

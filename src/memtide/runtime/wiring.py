@@ -1,5 +1,6 @@
 """Which concrete class stands behind which port: the only module that names them."""
 
+import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +30,7 @@ from memtide.sources.replay import TraceFile
 from memtide.store.readers import read_left_log
 from memtide.store.retention import Retention
 from memtide.store.sqlite import SqliteStore
-from memtide.store.stream import RecordedHistory
+from memtide.store.stream import RecordedHistory, read_facts
 
 __all__ = ["ASSUMED", "URI_FACT", "RecordedWorld", "assembled", "eyes", "read_left_log", "recording"]
 
@@ -119,6 +120,7 @@ async def eyes(settings: Settings, *, simulate: bool) -> AsyncIterator[Eyes]:
             guests=guests,
             policy=Tide(),
             actuators=dict.fromkeys((SetMemory, SetStatsPeriod, SetKsm), NullActuator()),
+            facts=dict if world is not None else functools.partial(read_facts, settings.store_directory),
         )
     finally:
         await guests.stop()

@@ -1,4 +1,4 @@
-"""All records that a daemon has left in its folder, one after the other, however many there are."""
+"""What a daemon has in its folder, read while it may run on: all its records one after the other, and its facts."""
 
 import contextlib
 import sqlite3
@@ -16,7 +16,16 @@ from memtide.store.schema import schema_of
 from memtide.store.statements import record_of
 from memtide.store.troubles import explain
 
-__all__ = ["RecordedHistory"]
+__all__ = ["RecordedHistory", "read_facts"]
+
+
+def read_facts(folder: Path) -> dict[str, str]:
+    """Return the facts of a daemon's own (sizes set by hand); none where there is no daemon that this user may ask."""
+    try:
+        with contextlib.closing(connect_reader(folder)) as connection:
+            return {str(key): str(value) for key, value in connection.execute("SELECT key, value FROM meta")}
+    except (sqlite3.Error, OSError):
+        return {}
 
 
 class RecordedHistory:

@@ -43,8 +43,8 @@ def record(  # noqa: PLR0913 - one argument for each option
     tick by tick. It changes nothing and needs no daemon; beside one it is in nobody's way. It runs until Ctrl-C,
     SIGTERM or the end of --for. After a kill the file is good up to the last tick.
 
-    The settings tell it where the guests are, how often to look, and what the operator wants. A size that was set by
-    hand in a daemon is not among them.
+    The settings tell it where the guests are, how often to look, and what the operator wants. Sizes that were set by
+    hand are known from the daemon's folder (setting store.directory), if this user may read it.
     """
     # asyncio and the sources: loaded to record, not for --help
     from memtide.runtime import record as runtime  # noqa: PLC0415

@@ -124,16 +124,29 @@ def _difference_lines(view: ReplayView, *, zone: tzinfo, dated: bool, width: int
 
 
 def _difference(difference: DifferenceView, *, zone: tzinfo, dated: bool, width: int | None) -> list[Line]:
-    """Return a line: those who ask, together if they ask for the same, and at its end those who do not."""
+    """Return a line for each ask, with its own time, the later ones under the first; and who asked for nothing."""
+    asked = [(law, ask) for law, ask in difference.laws.items() if ask is not None]
     by_ask: dict[str, list[str]] = {}
-    for law, ask in difference.laws.items():
-        by_ask.setdefault("" if ask is None else _ask(ask, difference.name), []).append(law)
-    silent = by_ask.pop("", [])
-    said = [f"{laws[0]} {ask}" if len(laws) == 1 else f"{', '.join(laws)}: {ask}" for ask, laws in by_ask.items()]
-    said += [f"{', '.join(silent)}: nothing"] if silent else []
-    whole = f"{clock(difference.at_s, zone=zone, dated=dated)}  {'; '.join(said)}"
-    rows = [whole] if width is None else textwrap.wrap(whole, width, subsequent_indent="  ", break_on_hyphens=False)
-    return [line(row) for row in rows]
+    times: dict[str, str] = {}
+    for law, ask in sorted(asked, key=lambda each: each[1].began_at_s):
+        text = _ask(ask, difference.name)
+        by_ask.setdefault(text, []).append(law)
+        times.setdefault(text, clock(ask.began_at_s, zone=zone, dated=dated))
+    said = [f"{times[text]}  {_who(laws)} {text}" for text, laws in by_ask.items()]
+    silent = [law for law, ask in difference.laws.items() if ask is None]
+    nothing = [f"{', '.join(silent)}: nothing"] if silent else []
+    texts = (
+        [said[0], *(f"  {text}" for text in (*said[1:], *nothing))] if len(said) > 1 else ["; ".join(said + nothing)]
+    )
+    rows = (
+        [text] if width is None else textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
+        for text in texts
+    )
+    return [line(row) for wrapped in rows for row in wrapped]
+
+
+def _who(laws: Sequence[str]) -> str:
+    return laws[0] if len(laws) == 1 else f"{', '.join(laws)}:"
 
 
 def _ask(ask: AskView, name: str) -> str:
