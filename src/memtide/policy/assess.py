@@ -22,7 +22,7 @@ from memtide.policy.constants import (
 from memtide.policy.cooperation import Course, follow
 from memtide.policy.demand import Estimate, estimate, stats_state
 from memtide.policy.eligibility import Standing, guest_limits, hands_off, spared
-from memtide.policy.host_state import worse
+from memtide.policy.host_state import WORSE
 from memtide.policy.peak import Peak, begin, look
 
 __all__ = ["Case", "Track", "assess"]
@@ -53,12 +53,20 @@ class Case(Model, frozen=True, kw_only=True):
     spared: ReasonCode | None
     floor_bytes: int
     ceiling_bytes: int
+    state: HostState
+    """The host's, as of this tick."""
     keep_bytes: int
     """Nothing below this is taken, unless the needs of all are more than the host has."""
     room_bytes: int
     """What it gets back after its slack was taken: room for the most it needed lately."""
     stuck: bool
     """It did not follow its last target; neither asked nor given for a while."""
+    moving_bytes: int
+    """What it still has to move to reach its target: negative while it shrinks."""
+    promised_bytes: int
+    """The larger of what it has and what it is growing to."""
+    bound_bytes: int
+    """The smaller of what it has and what it is shrinking to."""
     resident_bytes: int | None
     """Its memory that costs the host something, QEMU's own and what is on its way back excluded."""
     idle_bytes: int
@@ -80,21 +88,6 @@ class Case(Model, frozen=True, kw_only=True):
         return self.guest.uuid
 
     @property
-    def moving_bytes(self) -> int:
-        """Return what the guest still has to move to reach its target: negative while it shrinks."""
-        return self.track.course.remaining_bytes(self.guest.observed.current_bytes)
-
-    @property
-    def promised_bytes(self) -> int:
-        """Return the larger of what the guest has and what it is growing to."""
-        return self.guest.observed.current_bytes + max(0, self.moving_bytes)
-
-    @property
-    def bound_bytes(self) -> int:
-        """Return the smaller of what the guest has and what it is shrinking to."""
-        return self.guest.observed.current_bytes + min(0, self.moving_bytes)
-
-    @property
     def touching_bytes(self) -> int:
         """Return what its growth will cost the host before the law can act again: what it finds free costs nothing."""
         # memory freed last is used first, so a guest grows into what is resident already
@@ -103,10 +96,14 @@ class Case(Model, frozen=True, kw_only=True):
 
     def keep_with(self, state: HostState) -> int:
         """Return what the guest would keep if the host were in ``state``."""
+        if state is self.state:
+            return self.keep_bytes
         return _keep(self.track.estimate, state, self.horizon_s, self.floor_bytes, self.guest.observed.maximum_bytes)
 
     def slack_with(self, state: HostState) -> int:
         """Return what the host could gain from this guest if it were in ``state``: idle, and above what is kept."""
+        if self.idle_bytes == 0:
+            return 0
         return max(0, min(self.idle_bytes, self.bound_bytes - self.keep_with(state)))
 
     def easy_slack_with(self, state: HostState) -> int:
@@ -147,9 +144,11 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     maximum_bytes = guest.observed.maximum_bytes
     ceiling_bytes = min(maximum_bytes, mine.ceiling_bytes or maximum_bytes)
     floor_bytes = _floor(found, mine, maximum_bytes)
+    current_bytes = guest.observed.current_bytes
+    moving_bytes = course.remaining_bytes(current_bytes)
     horizon_s = max(LOOK_AHEAD_S, REACTION_S + min(now_s - found.updated_at_s, LOOK_AHEAD_S))
-    line_bytes = int(STARVING_SHARE * CUSHION_BYTES[worse(state)] + horizon_s * found.growth_bps)
-    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track, now_s)
+    line_bytes = int(STARVING_SHARE * CUSHION_BYTES[WORSE[state]] + horizon_s * found.growth_bps)
+    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track, -moving_bytes, now_s)
     return Case(
         guest=guest,
         track=track,
@@ -159,9 +158,13 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         spared=spare,
         floor_bytes=floor_bytes,
         ceiling_bytes=ceiling_bytes,
+        state=state,
         keep_bytes=_keep(found, state, horizon_s, floor_bytes, maximum_bytes),
         room_bytes=min(ceiling_bytes, track.peak.most_bytes + CUSHION_BYTES[HostState.HIGH]),
         stuck=standing.stuck,
+        moving_bytes=moving_bytes,
+        promised_bytes=current_bytes + max(0, moving_bytes),
+        bound_bytes=current_bytes + min(0, moving_bytes),
         resident_bytes=resident_bytes,
         idle_bytes=0 if spare else idle_bytes,
         idle_free_bytes=0 if spare else idle_free_bytes,
@@ -215,7 +218,7 @@ def _keep(found: Estimate, state: HostState, horizon_s: float, floor_bytes: int,
     return min(maximum_bytes, max(floor_bytes, int(need_bytes)))
 
 
-def _holds(guest: Guest, track: Track, now_s: float) -> tuple[int | None, int, int, int]:
+def _holds(guest: Guest, track: Track, leaving_bytes: int, now_s: float) -> tuple[int | None, int, int, int]:
     """Return what of the guest's memory is resident, and of that idle, idle and free; and its free memory that is not.
 
     What is on its way back to the host is no part of them.
@@ -224,7 +227,7 @@ def _holds(guest: Guest, track: Track, now_s: float) -> tuple[int | None, int, i
     if cost_bytes is None:
         return None, 0, 0, 0
     current_bytes = guest.observed.current_bytes
-    leaving_bytes = max(0, -track.course.remaining_bytes(current_bytes))
+    leaving_bytes = max(0, leaving_bytes)
     # of what is leaving only a part was ever touched
     gained_bytes = max(0, min(leaving_bytes, track.course.expected_bytes))
     resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - gained_bytes

@@ -64,7 +64,10 @@ def spared(standing: Standing) -> ReasonCode | None:
 
 
 def _first(rows: tuple[Row, ...], standing: Standing) -> ReasonCode | None:
-    return next((code for code, holds in rows if holds(standing)), None)
+    for code, holds in rows:
+        if holds(standing):
+            return code
+    return None
 
 
 def guest_limits(guest: Guest, limits: Limits) -> GuestLimits:

@@ -68,7 +68,8 @@ def _numbers(code: ReasonCode, case: Case, room: Room, now_s: float) -> Numbers:
         return relief_numbers(case, room)
     if case.spared is not None:
         return {}
-    return room.numbers() | {
+    return {
+        **room.numbers(),
         "slack_bytes": case.slack_with(room.state),
         "keep_bytes": case.keep_bytes,
         "dead_band_bytes": case.dead_band_bytes,

@@ -15,9 +15,11 @@ from memtide.model.limits import Limits
 from memtide.policy.stalls import Stalls, look
 from memtide.units import MIB
 
-__all__ = ["HostTrack", "line_bytes", "observe_host", "reserve_for", "worse"]
+__all__ = ["WORSE", "HostTrack", "line_bytes", "observe_host", "reserve_for"]
 
 LADDER: Final = (HostState.HIGH, HostState.SOFT, HostState.HARD, HostState.LOW)
+WORSE: Final = dict(zip(LADDER, (*LADDER[1:], LADDER[-1]), strict=True))
+"""The next worse state; the worst is its own."""
 LINE_SHARE: Final = {HostState.HIGH: 1.0, HostState.SOFT: 0.5, HostState.HARD: 0.25, HostState.LOW: 0.0}
 """The share of the reserve down to which a state lasts."""
 
@@ -61,11 +63,6 @@ def reserve_for(host: Host, limits: Limits) -> int:
 def line_bytes(state: HostState, reserve_bytes: int) -> int:
     """Return the available memory under which a state gives way to the next worse one."""
     return int(reserve_bytes * LINE_SHARE[state])
-
-
-def worse(state: HostState) -> HostState:
-    """Return the next worse state; the worst is its own."""
-    return LADDER[min(LADDER.index(state) + 1, len(LADDER) - 1)]
 
 
 def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:

@@ -28,7 +28,8 @@ def steer_ksm(host: Host, track: HostTrack, reserve_bytes: int, limits: Limits) 
         wanted["run"] = "1"
     elif not short and host.ksm.run == 1 and calm_s >= KSM_CALM_S:
         wanted["run"] = "0"
-    slow = host.ksm.pages_to_scan is not None and host.ksm.pages_to_scan < KSM_FAST_PAGES
+    by_hand = host.ksm.advisor_mode in {None, "none"}
+    slow = by_hand and host.ksm.pages_to_scan is not None and host.ksm.pages_to_scan < KSM_FAST_PAGES
     if slow and track.state in {HostState.HARD, HostState.LOW}:
         wanted["pages_to_scan"] = str(KSM_FAST_PAGES)
     if not wanted:

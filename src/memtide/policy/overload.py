@@ -41,10 +41,7 @@ def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> 
     able = _able(cases)
     spare_bytes = room.above_emergency_bytes
     if not before.on:
-        ahead_bytes = sum(int(case.track.estimate.slope_bps * OVERLOAD_AHEAD_S) for case in able.values())
-        slack_bytes = sum(case.slack_with(HostState.LOW) for case in able.values())
-        lack_bytes = sum(max(0, case.keep_with(HostState.LOW) - case.promised_bytes) for case in able.values())
-        return Overload(on=max(ahead_bytes, lack_bytes) > spare_bytes + slack_bytes + room.swap_bytes)
+        return Overload(on=_comes(able, spare_bytes + room.swap_bytes))
     unserved_bytes = sum(
         max(0, case.keep_with(HostState.HIGH) - (case.resident_bytes or 0)) - case.idle_bytes for case in able.values()
     )
@@ -52,6 +49,16 @@ def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> 
         return Overload(on=True)
     since_s = now_s if before.fits_since_s is None else min(now_s, before.fits_since_s)
     return Overload(on=now_s - since_s < OVERLOAD_OVER_AFTER_S, fits_since_s=since_s)
+
+
+def _comes(able: dict[str, Case], spare_bytes: int) -> bool:
+    """Say whether what guests lack, or will use if they go on, is more than there is and than others can spare."""
+    ahead_bytes = sum(case.track.estimate.slope_bps for case in able.values()) * OVERLOAD_AHEAD_S
+    lack_bytes = sum(
+        max(0, case.keep_with(HostState.LOW) - case.promised_bytes) for case in able.values() if case.starving
+    )
+    wanted_bytes = max(ahead_bytes, lack_bytes) - spare_bytes
+    return wanted_bytes > 0 and wanted_bytes > sum(case.slack_with(HostState.LOW) for case in able.values())
 
 
 def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]:

@@ -12,6 +12,9 @@ from memtide.policy.counters import risen
 
 __all__ = ["SwapDebt", "add_up"]
 
+PAGE_BYTES = 4096
+"""Less debt than a page is none."""
+
 
 class SwapDebt(Model, frozen=True, kw_only=True):
     """A guest's swap traffic and what it makes of its demand."""
@@ -30,10 +33,14 @@ def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_byte
     """Return the debt after one more report; no guest owes more than its maximum."""
     out_bytes = risen(before.out_total_bytes, reported.swap_out_bytes_total)
     in_bytes = risen(before.in_total_bytes, reported.swap_in_bytes_total)
+    quiet = not (out_bytes or in_bytes or before.debt_bytes or before.out_bytes or before.in_bytes)
+    if quiet and before.out_total_bytes == reported.swap_out_bytes_total:
+        return before
     known_bytes = min(before.known_bytes + out_bytes, maximum_bytes)
     fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
+    debt_bytes = min(before.debt_bytes * fade + out_bytes - in_bytes, float(known_bytes))
     return SwapDebt(
-        debt_bytes=min(max(0.0, before.debt_bytes * fade + out_bytes - in_bytes), float(known_bytes)),
+        debt_bytes=debt_bytes if debt_bytes >= PAGE_BYTES else 0.0,
         out_bytes=out_bytes,
         in_bytes=in_bytes,
         known_bytes=known_bytes,

@@ -18,7 +18,7 @@ from memtide.policy.constants import (
     OVERSHOOT,
     PROBATION_BYTES,
 )
-from memtide.policy.host_state import worse
+from memtide.policy.host_state import WORSE
 from memtide.policy.plan import Move, Numbers, Room
 from memtide.policy.returning import want_bytes
 from memtide.policy.share import Claim, fill
@@ -31,7 +31,7 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
     if missing_bytes + unmet_bytes == 0:
         return _follow(cases, room) if limits.mode is Mode.FOLLOW else {}
     # for a starving guest the others go down one rung more; two, and they would starve themselves on the next tick
-    state = worse(room.state) if unmet_bytes else room.state
+    state = WORSE[room.state] if unmet_bytes else room.state
     short = room.available_bytes < room.reserve_bytes
     code = ReasonCode.HOST_SHORT if short and not unmet_bytes else ReasonCode.FOR_OTHERS
     wanted_bytes = int(OVERSHOOT * missing_bytes) + unmet_bytes
