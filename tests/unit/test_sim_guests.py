@@ -1,6 +1,10 @@
 """Simulated guests as memtide sees them: their reports, and how badly they can behave."""
 
+from collections.abc import Callable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memtide.errors import MemtideError
 from memtide.model.action import Reply, Result, SetMemory, SetStatsPeriod
@@ -9,17 +13,21 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Event
 from memtide.sim.act import apply
 from memtide.sim.behaviours import (
+    Babbling,
     Behaviour,
     Driverless,
     Hung,
     Intermittent,
     Lying,
+    Migrating,
     Rebooting,
     Silent,
+    Slow,
     Stuck,
+    Uncounted,
     Vanishing,
 )
-from memtide.sim.curve import Curve, flat
+from memtide.sim.curve import Course, Curve, flat, leak, noise, walk
 from memtide.sim.observe import observe_guests
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.world import World
@@ -112,6 +120,27 @@ def test_without_a_stats_period_there_is_only_the_report_of_the_start() -> None:
     assert seen(simulated).reported == new
 
 
+def test_some_reports_are_lost_and_some_come_later_by_chance() -> None:
+    """With a loss of a half every second report is missing, about; the same seed loses the same ones."""
+
+    def ages_s(seed: int, **chance: float) -> list[float]:
+        guest = GuestSpec(name="a", stats_period_s=1, **chance)
+        simulated = World(HostSpec(total_bytes=16 * GIB), (guest,), seed=seed)
+        found = []
+        for _ in range(200):
+            simulated.advance(1)
+            reported = seen(simulated).reported
+            assert reported is not None
+            found.append(round(simulated.now_s - reported.updated_at_s))
+        return found
+
+    lossy, late = ages_s(1, stats_loss_ratio=0.5), ages_s(1, stats_jitter_s=3.0)
+    assert 60 < sum(age_s == 1 for age_s in lossy) < 140
+    assert max(lossy) >= 4
+    assert {1, 2, 3} <= set(late) <= {1, 2, 3, 4}
+    assert lossy == ages_s(1, stats_loss_ratio=0.5) != ages_s(2, stats_loss_ratio=0.5)
+
+
 # --- bad guests -------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +163,18 @@ def test_a_slow_guest_moves_at_its_own_speed() -> None:
     simulated.advance(10)
 
     assert seen(simulated).observed.current_bytes == pytest.approx(GIB - 320 * MIB, abs=4 * MIB)
+
+
+def test_a_crawling_guest_never_stands_still_and_never_arrives() -> None:
+    """One page in five seconds: whoever asks "does it move?" is told yes."""
+    simulated = one(Slow(bps=4096 // 5))
+
+    set_memory(simulated, 300 * MIB)
+    simulated.advance(10)
+    early_bytes = seen(simulated).observed.current_bytes
+    simulated.advance(60)
+
+    assert GIB - 0.1 * MIB < seen(simulated).observed.current_bytes < early_bytes < GIB
 
 
 def test_an_intermittent_guest_moves_in_fits() -> None:
@@ -171,6 +212,31 @@ def test_a_lie_that_cannot_be_is_no_report(lie: dict[str, int]) -> None:
     assert "contradicts" in seen(simulated).missing["reported"]
 
 
+def test_a_guest_whose_figures_are_all_unknown_is_one_without_statistics() -> None:
+    """-1 for everything, as Windows says without the balloon's service: refused with a reason; it does shrink."""
+    simulated = one(Uncounted())
+
+    set_memory(simulated, 300 * MIB)
+    simulated.advance(10)
+
+    assert seen(simulated).observed.current_bytes == 300 * MIB
+    assert seen(simulated).reported is None
+    assert seen(simulated).missing["reported"]
+
+
+def test_a_babbling_guest_says_something_else_every_time() -> None:
+    """Figures up to 64 bits, true ones among them; asked twice at one moment it says the same."""
+    simulated = one(Babbling(seed=5))
+    guest = simulated.guest("a")
+
+    said = [guest.figures(float(at_s)) for at_s in range(100)]
+
+    assert said == [guest.figures(float(at_s)) for at_s in range(100)]
+    figures = {report.usable_bytes for report in said if report is not None}
+    assert len(figures) > 30
+    assert max(figures) > 2**60
+
+
 def test_a_silent_guest_shrinks_and_says_nothing() -> None:
     """A driver without statistics: it moves, but nobody knows what it needs."""
     simulated = one(Silent())
@@ -199,6 +265,47 @@ def test_a_vanishing_guest_gives_all_its_memory_back_and_is_told_of() -> None:
     assert simulated.memory.free_bytes == before_bytes + guest.memory.rss_bytes
     assert set_memory(simulated, GIB).result is Result.REFUSED
     assert [(event.code, event.guest) for event in events] == [("guest-stopped", "a")]
+
+
+def test_a_migrating_guest_is_busy_and_then_gone() -> None:
+    """Hands off while it moves house; afterwards the host has its memory back."""
+    simulated = one(Migrating(at_s=5, takes_s=10))
+    simulated.advance(4)
+    assert seen(simulated).busy is None
+
+    simulated.advance(2)
+    assert seen(simulated).busy == "migrating"
+
+    simulated.advance(10)
+    assert simulated.guests == {}
+    assert simulated.memory.resident_bytes == 0
+
+
+def test_a_guest_can_come_later_and_begins_empty() -> None:
+    """It is not there before its time, is young then, and fills at the speed its programs touch memory."""
+    late = GuestSpec(name="late", start_at_s=5, anonymous=flat(600 * MIB), touch_bps=100 * MIB)
+    simulated = world(GuestSpec(name="a"), late)
+    simulated.advance(4.5)
+    assert [guest.name for guest in observe_guests(simulated).guests] == ["a"]
+
+    simulated.advance(2)
+    guest = simulated.guest("late")
+    assert guest.since_s == pytest.approx(simulated.start_s + 5)
+    assert 100 * MIB < guest.memory.anonymous_bytes < 250 * MIB
+
+    simulated.advance(10)
+    assert guest.memory.anonymous_bytes == 600 * MIB
+
+
+def test_a_guest_that_the_host_has_no_room_for_starts_when_there_is() -> None:
+    """It waits for another one to go."""
+    big = GuestSpec(name="big", anonymous=flat(900 * MIB), behaviour=Vanishing(at_s=20))
+    simulated = World(HostSpec(total_bytes=int(1.55 * GIB)), (big, GuestSpec(name="late", start_at_s=5)))
+    simulated.advance(19)
+    assert [guest.spec.name for guest in simulated.guests.values()] == ["big"]
+
+    simulated.advance(2)
+    assert [guest.spec.name for guest in simulated.guests.values()] == ["late"]
 
 
 def test_a_rebooting_guest_has_all_its_memory_while_it_boots_and_then_goes_for_its_target() -> None:
@@ -300,3 +407,42 @@ def test_a_curve_is_straight_between_its_points_and_begins_again() -> None:
 
     saw = Curve(points=((0, 0), (10, 100)), repeat_s=10, phase_s=5)
     assert [saw.at(at_s) for at_s in (0, 5, 10, 14.99, 15)] == [50, 0, 50, 99, 0]
+
+
+@pytest.mark.parametrize("curve", [
+    lambda seed: noise(50 * MIB, 200 * MIB, every_s=10, lasts_s=600, seed=seed),
+    lambda seed: walk(50 * MIB, 200 * MIB, step_bytes=20 * MIB, every_s=10, lasts_s=600, seed=seed),
+])  # fmt: skip
+def test_chance_is_the_same_for_one_seed_and_stays_between_its_bounds(curve: Callable[[int], Curve]) -> None:
+    """Noise and random walks: as many different sizes as there are jumps, and another seed takes another course."""
+    sizes = [curve(1).at(at_s) for at_s in range(0, 600, 10)]
+
+    assert sizes == [curve(1).at(at_s) for at_s in range(0, 600, 10)]
+    assert sizes != [curve(2).at(at_s) for at_s in range(0, 600, 10)]
+    assert 50 * MIB <= min(sizes) < max(sizes) <= 200 * MIB
+    assert len(set(sizes)) > 20
+
+
+def test_a_leak_rises_and_ends() -> None:
+    """10 MiB/s from the fifth second on, up to 100 MiB."""
+    curve = leak(0, 100 * MIB, bps=10 * MIB, at_s=5)
+
+    assert [curve.at(at_s) // MIB for at_s in (0, 5, 6, 15, 100)] == [0, 0, 10, 100, 100]
+
+
+@given(
+    points=st.lists(st.tuples(st.floats(0, 50), st.integers(0, GIB)), min_size=1, max_size=5, unique_by=lambda p: p[0]),
+    repeat_s=st.sampled_from((None, 30.0, 60.0)),
+    phase_s=st.floats(-20, 20),
+    elapsed_s=st.floats(0, 200),
+    ahead=st.floats(0, 1),
+)
+def test_a_course_knows_how_long_it_stays_level(
+    points: list[tuple[float, int]], repeat_s: float | None, phase_s: float, elapsed_s: float, ahead: float
+) -> None:
+    """Until the moment it names nothing changes, wherever in between one looks."""
+    course = Course(Curve(points=tuple(sorted(points)), repeat_s=repeat_s, phase_s=phase_s))
+    size_bytes, until_s = course.at(elapsed_s), course.flat_until_s(elapsed_s)
+
+    between_s = elapsed_s + ahead * (min(until_s, elapsed_s + 500) - elapsed_s)
+    assert between_s < elapsed_s or course.at(between_s) == size_bytes

@@ -181,6 +181,12 @@ class GuestMemory:
         self._change_swapped(-moved_bytes)
         self.swap_left_bytes -= moved_bytes
         self.swap_in_bytes_total += moved_bytes
+        if moved_bytes and self.hot_swapped_bytes:
+            # it will not fit: page for page, what is read drives out what is read next, for the rest of the step
+            again_bytes = self.swap_left_bytes // 2
+            self.swap_in_bytes_total += again_bytes
+            self.swap_out_bytes_total += again_bytes
+            self.swap_left_bytes = 0
 
     def drop_hot_cache(self, size_bytes: int) -> None:
         """Forget hot file data; its pages are free now."""
