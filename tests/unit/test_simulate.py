@@ -193,7 +193,7 @@ def test_a_law_that_leaves_the_host_short_is_not_called_kindest() -> None:
     lines = verdict(view(safe=safe, careless=figures(host_under_reserve_s=300.0, host_under_emergency_s=9.0)), 600.0)
     host = "the host had less than its reserve for 5m 0s (less than a quarter of it for 9.0 s)"
     assert lines == [
-        "safe: web lacked most: 8.0 GiB·s, once for 4.0 s; the host always had its reserve",
+        "safe: web lacked most: 8.0 GiB·s, relief took up to 4.0 s; the host always had its reserve",
         f"careless: nobody lacked memory; {host}",
         "",
         "kindest while the host is as safe as under any: safe",
@@ -205,4 +205,4 @@ def test_a_law_alone_is_not_compared() -> None:
     """One law has no rival: only what it did is said."""
     killed = figures(oom_kills=2, shortage_gib_s=9.0, worst_guest="db", worst_guest_shortage_gib_s=4.0)
     [only] = verdict(view(mom=killed), 600.0)
-    assert only.startswith("mom: db lacked most: 4.0 GiB·s of 9.0 in all, once for 0.0 s, 2 killed for want of memory;")
+    assert only.startswith("mom: db lacked most: 4.0 GiB·s of 9.0 in all, relief took up to 0.0 s, 2 killed for want of memory;")

@@ -86,7 +86,7 @@ def shortage_text(view: PolicyView) -> str:
         return killed or "nobody lacked memory"
     share = "" if view.worst_guest_shortage_gib_s >= view.shortage_gib_s else f" of {view.shortage_gib_s:,.1f} in all"
     lacked = f"{view.worst_guest} lacked most: {view.worst_guest_shortage_gib_s:,.1f} GiB·s{share}"
-    waited = f", once for {format_duration(view.longest_relief_s)}"
+    waited = f", relief took up to {format_duration(view.longest_relief_s)}"
     return ", ".join(part for part in (f"{lacked}{waited}", killed) if part)
 
 
