@@ -246,3 +246,19 @@ def test_the_name_of_the_file_tells_host_and_time(tmp_path: Path, monkeypatch: p
     names = sorted(path.name for path in tmp_path.iterdir())
 
     assert [name.rsplit("-", 2)[0] for name in names] == ["memtide-host", "memtide-virt5v"]
+
+
+def test_a_person_sees_how_far_it_is(tmp_path: Path) -> None:
+    """One line that is redrawn, on a terminal only, and gone at the end."""
+    typescript = tmp_path / "typescript"
+    shell = f"stty cols 200; {MEMTIDE} record --sim --for 1s --out {tmp_path / 't.gz'}"
+    subprocess.run(
+        ["/usr/bin/script", "-q", "-e", "-c", shell, typescript],
+        check=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+    out = typescript.read_bytes().decode()
+
+    assert "\r\x1b[K" + str(tmp_path / "t.gz") + ": 1 tick in " in out
+    assert "; Ctrl-C ends it\r\x1b[K" in out

@@ -1,5 +1,6 @@
 """``memtide record``."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,9 @@ def _told(progress: "Progress") -> str:
 def _show(progress: "Progress") -> None:
     """Redraw the line of a person who waits."""
     trouble = "".join(f"; {sentence}" for sentence in progress.troubles)
-    click.echo(f"\r\x1b[K{_told(progress)}; Ctrl-C ends it{trouble}", nl=False, err=True)
+    # a line that wraps cannot be redrawn in place
+    said = f"{_told(progress)}; Ctrl-C ends it{trouble}"[: shutil.get_terminal_size().columns - 1]
+    click.echo(f"\r\x1b[K{said}", nl=False, err=True)
 
 
 def _say_nothing(_progress: "Progress") -> None:
