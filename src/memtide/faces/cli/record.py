@@ -57,20 +57,20 @@ def record(  # noqa: PLR0913 - one argument for each option
     finally:
         if watched:
             click.echo("\r\x1b[K", nl=False, err=True)
-    click.echo(f"{_told(done)}; `memtide replay {done.path}` asks laws about it")
+    click.echo(f"{done.path}: {_told(done)}; `memtide replay {done.path}` asks laws about it")
 
 
 def _told(progress: "Progress") -> str:
     ticks = f"{progress.ticks} tick{'' if progress.ticks == 1 else 's'} in {format_duration(progress.ran_s)}"
     guests = f"{progress.guests} guest{'' if progress.guests == 1 else 's'}"
-    return f"{progress.path}: {ticks}, {guests}, {format_size(progress.size_bytes)}"
+    return f"{ticks}, {guests}, {format_size(progress.size_bytes)}"
 
 
 def _show(progress: "Progress") -> None:
     """Redraw the line of a person who waits."""
     trouble = "".join(f"; {sentence}" for sentence in progress.troubles)
     # a line that wraps cannot be redrawn in place
-    said = f"{_told(progress)}; Ctrl-C ends it{trouble}"[: shutil.get_terminal_size().columns - 1]
+    said = f"{progress.path.name}: {_told(progress)}; Ctrl-C ends it{trouble}"[: shutil.get_terminal_size().columns - 1]
     click.echo(f"\r\x1b[K{said}", nl=False, err=True)
 
 
