@@ -26,7 +26,9 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     stall_some_us: int | None
     stall_full_us: int | None
     others_bytes: int
-    """Anonymous memory of everything that is no guest: other work on the machine, and the manager."""
+    """Anonymous memory of everything that is neither guest nor manager: other work on the machine."""
+    off_bytes: int
+    """By how much the host is smaller than it should be, because of that: what could not be made up for."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     others_cpu_s: float
     """The machine's busy time that was neither guests nor manager nor libvirtd: the kernel's own work, and others'."""
     others_spread_bytes: int
-    """How much the memory of everything that is no guest changed meanwhile: more is a disturbed run."""
+    """How much the memory of all other work on the machine changed meanwhile; it is made up for with huge pages."""
+    off_bytes: int
+    """The largest part of it that was not made up for at once, either way: more is a disturbed run."""
+    off_mean_bytes: int
+    """By how much the host was smaller than it should be, on average."""
 
     @property
     def minutes(self) -> float:

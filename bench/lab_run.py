@@ -20,7 +20,7 @@ from bench.lab_result import (
     touches_ms,
 )
 from bench.lab_settings import HOST_SWAP_BYTES, WARM_UP_S, Setting
-from bench.lab_watch import Busy, HostWatch, busy
+from bench.lab_watch import SAMPLE_EVERY_S, Busy, HostWatch, busy
 from lab import Guest, Lab, Report
 from lab.guest import Fill
 from lab.host import available_bytes
@@ -30,7 +30,6 @@ __all__ = ["measure"]
 
 Progress = Callable[[str], None]
 
-SAMPLE_EVERY_S: Final = 0.25
 SAY_EVERY_S: Final = 30.0
 MANAGER_HEAD_START_S: Final = 5.0
 LOCK_WAIT_S: Final = 3600.0
@@ -57,13 +56,14 @@ def measure(  # noqa: PLR0913 - what a run is, all by keyword but the two that n
         wait_s=LOCK_WAIT_S,
     )
     with lab, ksm_at_rest(), tempfile.TemporaryDirectory(prefix="memtide-bench-") as folder:
-        watch = HostWatch(lab.guests)
+        watch = HostWatch(lab)
         start = Start(uri=lab.uri, folder=Path(folder), usable_bytes=watch.usable_bytes(), mom=mom)
         with row.start(start) as manager:
-            time.sleep(MANAGER_HEAD_START_S)
+            watch.manager_pid = None if manager.process is None else manager.process.pid
+            watch.wait(MANAGER_HEAD_START_S)
             for index, guest in enumerate(lab.guests):  # all at once: they keep step
                 guest.command(setting.script(index), limit_s=None)
-            time.sleep(WARM_UP_S)
+            watch.wait(WARM_UP_S)
             return _Measurement(lab, manager, watch, progress).run(law, setting, minutes * 60, fill)
 
 
@@ -117,7 +117,9 @@ class _Measurement:
             manager_cpu_s=used.manager_s,
             libvirtd_cpu_s=used.libvirtd_s,
             others_cpu_s=used.machine_s - used.guests_s - used.libvirtd_s - (used.manager_s or 0.0),
-            others_spread_bytes=_spread(samples),
+            others_spread_bytes=max(s.others_bytes for s in samples) - min(s.others_bytes for s in samples),
+            off_bytes=max(abs(s.off_bytes) for s in samples),
+            off_mean_bytes=sum(s.off_bytes for s in samples) // len(samples),
         )
 
     def _wait(self, duration_s: float) -> None:
@@ -164,11 +166,6 @@ def _grew(history: Sequence[Report], read: Callable[[Report], int]) -> int:
 def _grew_s(samples: Sequence[HostSample], read: Callable[[HostSample], int | None]) -> float | None:
     first, last = read(samples[0]), read(samples[-1])
     return None if first is None or last is None else (last - first) / 1e6
-
-
-def _spread(samples: Sequence[HostSample]) -> int:
-    others = [sample.others_bytes for sample in samples]
-    return max(others) - min(others)
 
 
 def _commit() -> str:

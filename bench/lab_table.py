@@ -61,6 +61,8 @@ ROWS: Final = (
     Row(words="libvirtd CPU, s", read=lambda run: run.libvirtd_cpu_s, form="{:.2f}"),
     Row(words="CPU of all the rest, s", read=lambda run: run.others_cpu_s),
     Row(words="others' memory changed, MiB", read=lambda run: run.others_spread_bytes / MIB, adds_up=False),
+    Row(words="of it not made up for, at most, MiB", read=lambda run: run.off_bytes / MIB, adds_up=False),
+    Row(words="on average, MiB", read=lambda run: run.off_mean_bytes / MIB, adds_up=False),
 )
 
 

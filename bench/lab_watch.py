@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from bench.lab_result import HostSample
-from lab import Guest, Lab
+from lab import Lab
+from lab.others import others_bytes
 from memtide.model.limits import Limits
 from memtide.policy.host_state import reserve_for
 from memtide.sources.host import HostReader
 from memtide.sources.parse import parse_vmstat
+from memtide.units import MIB
 
-__all__ = ["Busy", "HostWatch", "busy"]
+__all__ = ["SAMPLE_EVERY_S", "Busy", "HostWatch", "busy"]
 
 ROOT: Final = Path("/")
-PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+SAMPLE_EVERY_S: Final = 0.5
+WORTH_IT_BYTES: Final = 8 * MIB
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 BUSY_COLUMNS: Final = (1, 2, 3, 6, 7)
 """Of the first line of /proc/stat: user, nice, system, irq, softirq; not idle, waiting or stolen."""
@@ -26,19 +29,40 @@ OWN_COLUMNS: Final = (11, 12, 13, 14)
 
 
 class HostWatch:
-    """Takes samples of the host, in the terms in which memtide sees it.
+    """Takes samples of the host, in the terms in which memtide sees it, and keeps the host's size.
 
-    Args:
-        guests: whose memory is not that of others.
+    The machine is shared. What other processes take or free after the host was made small is made up for with as many
+    huge pages, so that the guests and their manager have the same memory in every run.
     """
 
-    def __init__(self, guests: Sequence[Guest]) -> None:
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
         self._reader = HostReader(ROOT)
-        self.pids = [guest.pid for guest in guests]
+        self._made_up_bytes = 0
+        self.pids = [guest.pid for guest in lab.guests]
+        self.manager_pid: int | None = None
         self.samples: list[HostSample] = []
+
+    def wait(self, duration_s: float) -> None:
+        """Keep the host's size for so long, without a sample."""
+        end_s = time.monotonic() + duration_s
+        while time.monotonic() < end_s:
+            self._make_up()
+            time.sleep(SAMPLE_EVERY_S)
+
+    def _make_up(self) -> tuple[int, int]:
+        """Return what others hold, and what of its change since the host was made small is not made up for."""
+        others = others_bytes(() if self.manager_pid is None else (self.manager_pid,))
+        if not self._lab.others_bytes:  # the host was not made small
+            return others, 0
+        off_bytes = others - self._lab.others_bytes - self._made_up_bytes
+        if abs(off_bytes) >= WORTH_IT_BYTES:
+            self._made_up_bytes += self._lab.host.grow_by(off_bytes)
+        return others, others - self._lab.others_bytes - self._made_up_bytes
 
     def sample(self) -> None:
         """Read the host once and keep what it says."""
+        others, off_bytes = self._make_up()
         host = self._reader.sample(time.time())
         counters = parse_vmstat(Path("/proc/vmstat").read_bytes())
         stalls = host.pressure
@@ -50,7 +74,8 @@ class HostWatch:
                 oom_kills=counters["oom_kills_total"],
                 stall_some_us=None if stalls is None else stalls.some.total_us,
                 stall_full_us=None if stalls is None or stalls.full is None else stalls.full.total_us,
-                others_bytes=_meminfo("AnonPages") - sum(_resident_bytes(pid) for pid in self.pids),
+                others_bytes=others,
+                off_bytes=off_bytes,
             )
         )
 
@@ -106,15 +131,3 @@ def _cpu_s(pid: int) -> float:
     except OSError:  # gone
         return 0.0
     return sum(int(columns[i]) for i in OWN_COLUMNS) / TICKS_PER_S
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-    except OSError:  # gone
-        return 0
-
-
-def _meminfo(name: str) -> int:
-    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024

@@ -66,6 +66,16 @@ class HostSize:
                 break
         return available_bytes()
 
+    def grow_by(self, change_bytes: int) -> int:
+        """Give huge pages back to the host (or, negative, take more); returns by how much it grew, in bytes.
+
+        The kernel may have fewer whole huge pages to take than asked; try again later.
+        """
+        original = self._remember_huge_pages()
+        before = _huge_pages()
+        _HUGE.write_text(str(max(original, before - round(change_bytes / _HUGE_BYTES))))
+        return (before - _huge_pages()) * _HUGE_BYTES
+
     def swap_zram(self, size_bytes: int) -> str:
         """Add compressed swap of that size and return its device's name.  Incompressible pages gain nothing there.
 

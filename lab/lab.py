@@ -22,6 +22,7 @@ from lab.errors import LabError
 from lab.guest import Guest, GuestSpec, domain_xml
 from lab.host import HostSize
 from lab.libvirtd import URI, Libvirtd
+from lab.others import others_bytes
 from lab.packages import why_not
 from lab.paths import CACHE, LOCK, RUN, SERIAL
 from lab.report import Listener
@@ -109,6 +110,8 @@ class Lab:
         self.guests: list[Guest] = []
         self.libvirtd: Libvirtd
         self.host: HostSize
+        self.others_bytes = 0
+        """What other processes held when the host was made small: what they take later, the guests do not have."""
         self.uri = URI
         self._specs = list(guests)
         self._progress = progress
@@ -152,6 +155,7 @@ class Lab:
         if self._host_available_bytes is not None:
             self._progress("making the host small")
             left_bytes = self.host.shrink_to(self._host_available_bytes)
+            self.others_bytes = others_bytes()
             self._progress(f"the host has {left_bytes / (1 << 20):.0f} MiB available now")
         SERIAL.mkdir()
         self.libvirtd = Libvirtd(changes, kvm=kvm)

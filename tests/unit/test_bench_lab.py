@@ -39,7 +39,8 @@ def run(law: str, **measured: Any) -> Run:
         "host_swap_pages": 0, "touch_ms": {"50": 2.0, "99": 10.0, "100": 20.0}, "stall_some_s": 0.0,
         "stall_full_s": 0.0, "guest_oom_kills": 0, "host_oom_kills": 0, "under_reserve_s": 0.0, "under_quarter_s": 0.0,
         "lowest_available_bytes": 300 * MIB, "reversals": 3, "moved_bytes": GIB, "host_gained_bytes": None,
-        "manager_cpu_s": None, "libvirtd_cpu_s": 1.0, "others_cpu_s": 5.0, "others_spread_bytes": 0,
+        "manager_cpu_s": None, "libvirtd_cpu_s": 1.0, "others_cpu_s": 5.0, "others_spread_bytes": 0, "off_bytes": 0,
+        "off_mean_bytes": 0,
     }  # fmt: skip
     return Run(law=law, **(good | measured))
 
@@ -86,7 +87,7 @@ def test_seconds_under_a_line() -> None:
     """The time up to a sample that is under it."""
     samples = [
         HostSample(at_s=at_s, available_bytes=available, swap_pages=0, oom_kills=0, stall_some_us=None,
-                   stall_full_us=None, others_bytes=0)
+                   stall_full_us=None, others_bytes=0, off_bytes=0)
         for at_s, available in ((0.0, 50), (1.0, 150), (1.5, 99), (4.0, 100))
     ]  # fmt: skip
     assert seconds_under(samples, 100) == pytest.approx(0.5)
