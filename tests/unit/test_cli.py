@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -514,5 +515,6 @@ def test_the_live_screen_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
 
     assert before == ""
     assert "GUEST" in drawn
-    assert after.splitlines()[0].startswith("memtide acted for 3.0 s on ")
+    # what moves at the end gets a moment to arrive
+    assert re.match(r"memtide acted for [34]\.\d s on ", after.splitlines()[0])
     assert "\x1b[?25h" in drawn

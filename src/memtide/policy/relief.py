@@ -70,6 +70,7 @@ def relief_numbers(case: Case, room: Room) -> Numbers:
         "line_bytes": case.starving_line_bytes,
         "demand_bytes": found.demand_bytes,
         "growth_bps": found.growth_bps,
+        "horizon_s": case.horizon_s,
         "swap_out_bytes": found.swap.out_bytes,
         "hot_cache_bytes": int(found.cache.hot_bytes),
         **room.numbers(),

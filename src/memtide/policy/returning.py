@@ -33,8 +33,8 @@ def lend_room(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) 
         short_bytes = goal_bytes - case.promised_bytes
         if short_bytes < case.dead_band_bytes or not _can_get(case) or now_s - case.track.taken_at_s < ROOM_AFTER_S:
             continue
-        # freed memory that is still resident is room already; new room on top of it would be used before it
-        if case.resident_bytes is None or case.idle_free_bytes >= case.dead_band_bytes:
+        # slack goes home first: room on top of it would be used, and taken, before it
+        if case.resident_bytes is None or case.slack_with(room.state) >= case.dead_band_bytes:
             continue
         numbers = room.numbers() | {"room_bytes": case.room_bytes, "peak_bytes": case.track.peak.most_bytes}
         moves[uuid] = Move(

@@ -7,6 +7,7 @@ from memtide.model.base import Model
 from memtide.model.record import LogEntry
 from memtide.units import MIB, format_change, format_size
 from memtide.views.schema import LogView
+from memtide.views.tiers import threshold, tier
 from memtide.views.words import pair, sentence
 
 __all__ = ["LogLine", "clock", "log_line", "log_view", "what"]
@@ -70,6 +71,8 @@ def log_view(entry: LogEntry) -> LogView:
         host_gained_bytes=entry.host_gained_bytes,
         reason=action.reason.code.value,
         why=sentence(action.reason),
+        tier=tier(action.reason),
+        threshold=threshold(action.reason),
         numbers=action.reason.numbers,
         result=entry.result.value,
         detail=entry.detail,

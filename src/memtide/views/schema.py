@@ -136,6 +136,10 @@ class GuestView(Model, frozen=True, kw_only=True):
     """The reason's code, for programs."""
     why: str
     """The same in a sentence."""
+    tier: str | None
+    """The step of the law that acts on it now: relief, slack, need, room, surplus, want; null: none does."""
+    threshold: str
+    """What was compared with what."""
     held_for_s: float | None
     """How long an operator's size still holds."""
     owner: str | None
@@ -204,6 +208,10 @@ class LogView(Model, frozen=True, kw_only=True):
     """The reason's code; for an event its own."""
     why: str
     """The same in a sentence."""
+    tier: str | None = None
+    """The step of the law it comes from: relief, slack, need, room, surplus, want; null: none of the law's."""
+    threshold: str = ""
+    """What was compared with what."""
     numbers: dict[str, int | float | str] = {}
     """What was decided on, unit in each name."""
     result: str | None = None

@@ -30,6 +30,7 @@ from memtide.views.schema import (
     SwapView,
     TotalsView,
 )
+from memtide.views.tiers import threshold, tier
 from memtide.views.words import doing, sentence, state_means
 
 __all__ = ["status"]
@@ -172,6 +173,8 @@ def _guest(live: Live, verdict: Verdict, guest: Guest | None) -> GuestView:
         doing=doing(verdict.reason.code, acting=live.acting),
         reason=verdict.reason.code.value,
         why=sentence(verdict.reason),
+        tier=tier(verdict.reason),
+        threshold=threshold(verdict.reason),
         held_for_s=held_for_s,
         owner=guest.traits.owner if guest else None,
         missing=guest.missing if guest else {"maximum_bytes": sentence(verdict.reason)},

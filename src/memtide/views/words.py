@@ -16,7 +16,7 @@ from memtide.model.limits import Mode
 from memtide.model.reason import Reason, ReasonCode
 from memtide.units import format_duration, format_ratio, format_size
 
-__all__ = ["PHRASES", "Phrase", "doing", "fill", "pair", "sentence", "state_means", "what_next"]
+__all__ = ["PHRASES", "Phrase", "doing", "fill", "number_text", "pair", "sentence", "state_means", "what_next"]
 
 
 class Phrase(Model, frozen=True, kw_only=True):
@@ -300,7 +300,16 @@ def _text(name: str, numbers: Mapping[str, float | str]) -> str | None:
         both = [number for key in (first, second) if isinstance(number := numbers.get(key), int | float)]
         return pair(int(both[0]), int(both[1]), between) if len(both) == len((first, second)) else None
     value = numbers.get(name)
-    if value is None or isinstance(value, str):
+    return None if value is None else number_text(name, value)
+
+
+def number_text(name: str, value: float | str) -> str:
+    """Return a number as people read it, by the unit its name ends in."""
+    if isinstance(value, str):
         return value
-    render: Callable[[float], str] = next((render for ending, render in UNITS if name.endswith(ending)), str)
+    render: Callable[[float], str] = next((render for ending, render in UNITS if name.endswith(ending)), _plain)
     return render(value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}"
