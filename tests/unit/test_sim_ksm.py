@@ -145,9 +145,9 @@ def test_looking_costs_memory_too() -> None:
 
 
 def test_without_a_word_from_anybody_ksm_does_nothing() -> None:
-    """It is off until somebody writes 1."""
-    world = twins(run=0)
-    world.advance(30)
+    """It is off until somebody writes 1, and looks at as many pages as it is told to: none is none."""
+    for world in (twins(run=0), twins(ksm_pages_to_scan=0)):
+        world.advance(30)
 
-    assert files(world).full_scans == 0
-    assert world.memory.merged_bytes == 0
+        assert files(world).full_scans == files(world).ksmd_cpu_s_total == 0
+        assert world.memory.merged_bytes == 0
