@@ -111,7 +111,7 @@ DEAD_BAND_BYTES: Final = {
     HostState.HIGH: 64 * MIB,
     HostState.SOFT: 48 * MIB,
     HostState.HARD: 16 * MIB,
-    HostState.LOW: 4 * MIB,
+    HostState.LOW: 8 * MIB,
 }
 DEAD_BAND_RATIO: Final = 0.01
 """Changes under the larger of the two (the share is of the guest's maximum) are not worth splitting pages for; the
@@ -142,10 +142,10 @@ RETURN_SHARE: Final = 0.25
 FOLLOW_STEP_BYTES: Final = 128 * MIB
 FOLLOW_STEP_RATIO: Final = 0.03
 """Follow mode takes without need, so it takes slowly: the larger of the two per tick."""
-FOLLOW_WANT_RATIO: Final = 0.13
-"""With the margin of 2 % this makes the 15 % above demand that a guest wants."""
+FOLLOW_WANT_RATIO: Final = 1.15
+"""Of demand: the comfort of follow mode (Hyper-V: 20 %, qmemman: 30 %; relief is quick, so less will do)."""
 FOLLOW_BURST_BYTES: Final = 256 * MIB
-"""What a guest wants beyond its demand and 15 %: room for one burst (Hyper-V's buffer is 20 %)."""
+"""What a guest wants beyond that: room for one burst. Half of it is the band in which nothing is taken."""
 
 # --- what is refused -------------------------------------------------------------------------------------
 ASK_AGAIN_S: Final = 60.0

@@ -6,10 +6,13 @@ until it is touched, and spares the guest to ask, and to wait, for every rise of
 (mode ``pressure``) or to what it wants (mode ``follow``).
 """
 
+from memtide.model.decision import HostState
 from memtide.model.limits import Limits, Mode
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import (
+    CUSHION_BYTES,
+    DEAD_BAND_BYTES,
     DWELL_BEFORE_RETURN_S,
     FOLLOW_BURST_BYTES,
     FOLLOW_WANT_RATIO,
@@ -31,7 +34,9 @@ def lend_room(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) 
     for uuid, case in cases.items():
         goal_bytes = min(case.room_bytes, want_bytes(case)) if limits.mode is Mode.FOLLOW else case.room_bytes
         short_bytes = goal_bytes - case.promised_bytes
-        if short_bytes < case.dead_band_bytes or not _can_get(case) or now_s - case.track.taken_at_s < ROOM_AFTER_S:
+        # the dead band of a calm host: a little room is not worth a move up, however small the moves down were
+        worth = short_bytes >= max(case.dead_band_bytes, DEAD_BAND_BYTES[HostState.HIGH])
+        if not worth or not _can_get(case) or now_s - case.track.taken_at_s < ROOM_AFTER_S:
             continue
         # slack goes home first: room on top of it would be used, and taken, before it
         if case.resident_bytes is None or case.slack_with(room.state) >= case.dead_band_bytes:
@@ -69,11 +74,12 @@ def give_back(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) 
 
 
 def want_bytes(case: Case) -> int:
-    """Return what a guest wants in follow mode: its need, 15 % and room for a burst."""
-    return min(
-        case.ceiling_bytes,
-        case.keep_bytes + int(FOLLOW_WANT_RATIO * case.track.estimate.demand_bytes) + FOLLOW_BURST_BYTES,
-    )
+    """Return what a guest wants in follow mode: its demand and 15 %, a cushion, and room for a burst.
+
+    Growth is no part of it: relief looks after growing guests, and noise would move memory to and fro.
+    """
+    wanted_bytes = int(FOLLOW_WANT_RATIO * case.track.estimate.demand_bytes) + FOLLOW_BURST_BYTES
+    return min(case.ceiling_bytes, max(case.floor_bytes, wanted_bytes + CUSHION_BYTES[case.state]))
 
 
 def _can_get(case: Case) -> bool:

@@ -11,6 +11,7 @@ from memtide.model.limits import Limits, Mode
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import (
+    FOLLOW_BURST_BYTES,
     FOLLOW_STEP_BYTES,
     FOLLOW_STEP_RATIO,
     GROWING_BPS,
@@ -72,7 +73,8 @@ def _follow(cases: dict[str, Case], room: Room) -> dict[str, Move]:
         # only free memory: for cache the guest's whole room would have to go first
         beyond_bytes = min(case.idle_free_bytes, case.bound_bytes - want_bytes(case))
         step_bytes = max(FOLLOW_STEP_BYTES, int(FOLLOW_STEP_RATIO * case.guest.observed.current_bytes))
-        shares[uuid] = max(0, min(beyond_bytes, step_bytes))
+        # a band between what is taken and what is given, or noise would move memory to and fro
+        shares[uuid] = min(beyond_bytes, step_bytes) if beyond_bytes >= FOLLOW_BURST_BYTES // 2 else 0
     return _shrinks(cases, shares, room.state, ReasonCode.FOLLOW, room.numbers())
 
 
