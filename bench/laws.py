@@ -3,6 +3,8 @@
     .venv/bin/python -m bench.laws
     .venv/bin/python -m bench.laws --scenario antiphase --lag 2 --law tide --law qmemman
     .venv/bin/python -m bench.laws --out docs/why/comparison.md
+    .venv/bin/python -m bench.laws --known /tmp/laws.json                                  # keeps all figures ...
+    .venv/bin/python -m bench.laws --known /tmp/laws.json --law tide --law tide-follow     # ... to tune a law beside
 
 Laws are those of ``memtide simulate``, memtide's in both modes, the prototypes of the lab notes, and an oracle. One
 process a core; a few minutes for everything.
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
+import msgspec
 
 from bench.laws_page import Cell, page
 from bench.oracle import Oracle
@@ -114,6 +117,14 @@ def _by_weight(trace: Trace, limits: Limits) -> dict[float, float]:
     return {weight: sum(each) / len(each) for weight, each in shortages.items()}
 
 
+def read_known(path: Path | None) -> dict[Job, Figures]:
+    """Return the figures that an earlier run kept; none without a file."""
+    if path is None or not path.exists():
+        return {}
+    rows = msgspec.json.decode(path.read_bytes(), type=list[tuple[Job, Figures]])
+    return dict(rows)
+
+
 def run_all(jobs: Sequence[Job], processes: int) -> dict[Job, Figures]:
     """Run everything on so many cores, telling on stderr how far it is."""
     began_s, done = time.monotonic(), {}
@@ -130,9 +141,21 @@ def run_all(jobs: Sequence[Job], processes: int) -> dict[Job, Figures]:
 @click.option("--lag", "lags_s", multiple=True, type=float, help="Only this lag, in seconds; may be given again.")
 @click.option("--law", "laws", multiple=True, type=click.Choice(list(all_laws())), help="Only this law.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True, help="So many at once.")
+@click.option(
+    "--known",
+    type=click.Path(path_type=Path),
+    help="Take the figures of what is not run now from this file, and keep all there. It is for tuning a law: what"
+    " it kept is of the simulator and the scenarios of that day.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page here instead of printing it.")
-def main(
-    *, scenarios: tuple[str, ...], lags_s: tuple[float, ...], laws: tuple[str, ...], processes: int, out: Path | None
+def main(  # noqa: PLR0913 - one argument for each option
+    *,
+    scenarios: tuple[str, ...],
+    lags_s: tuple[float, ...],
+    laws: tuple[str, ...],
+    processes: int,
+    known: Path | None,
+    out: Path | None,
 ) -> None:
     """Print a table for each scenario, the verdicts, and how many of them are reached."""
     played = {name: find(name) for name in scenarios or names()}
@@ -140,23 +163,33 @@ def main(
     # the long ones first, so that no core waits for one at the end
     order = sorted(played, key=lambda name: -len(played[name].guests) * played[name].duration_s)
     jobs = [Job(name, lag_s, law) for name in order for lag_s in lags_s for law in laws]
-    found = run_all(jobs, processes)
+    found = read_known(known) | run_all(jobs, processes)
+    if known is not None:
+        known.write_bytes(msgspec.json.encode(list(found.items())))
     cells = [
         Cell(
             scenario=played[name].name,
             intent=played[name].intent,
             note=played[name].note,
             duration_s=played[name].duration_s,
-            figures={lag_s: {law: found[Job(name, lag_s, law)] for law in laws} for lag_s in lags_s},
+            figures={
+                lag_s: {law: found[Job(name, lag_s, law)] for law in all_laws() if Job(name, lag_s, law) in found}
+                for lag_s in lags_s
+            },
         )
         for name in played
     ]
-    text = page(cells, subjects=[law for law in ("tide", FOLLOW) if law in laws], command=_command())
+    text = page(cells, subjects=_subjects(cells), command=_command())
     if out is None:
         click.echo(text, nl=False)
     else:
         out.write_text(text)
         click.echo(f"written: {out}", err=True)
+
+
+def _subjects(cells: Sequence[Cell]) -> list[str]:
+    """Return memtide's laws, those that were run everywhere."""
+    return [law for law in ("tide", FOLLOW) if all(law in by_law for cell in cells for by_law in cell.figures.values())]
 
 
 def _command() -> str:
