@@ -6,7 +6,7 @@ from memtide.model.action import SetMemory
 from memtide.model.reason import Reason, ReasonCode
 from memtide.sim.act import apply
 from memtide.sim.curve import Curve, flat, wave
-from memtide.sim.observe import observe_guests
+from memtide.sim.observe import observe_guests, observe_host
 from memtide.sim.spec import GuestSpec, HostSpec
 from memtide.sim.world import World
 from memtide.units import GIB, MIB
@@ -201,3 +201,20 @@ def test_longer_steps_come_to_the_same(step_s: float) -> None:
         return world.memory.swap_out_bytes_total // MIB, memory.swap_in_bytes_total // MIB
 
     assert moved_mib(step_s) == pytest.approx(moved_mib(0.1), rel=0.25)
+
+
+def test_a_host_swaps_while_file_data_still_count_as_available() -> None:
+    """100 MiB of page cache that the kernel holds on to: MemAvailable says 100 MiB more, and swapping begins there."""
+    growing = GuestSpec(name="growing", maximum_bytes=4 * GIB, anonymous=Curve(points=((0, 0), (20, 1700 * MIB))))
+    guests = [GuestSpec(name="air", freed_bytes=800 * MIB), growing]
+    host = HostSpec(total_bytes=3 * GIB, cache_bytes=100 * MIB, swap_bytes=GIB, lru_error_ratio=0)
+    world = World(host, guests)
+    seen = observe_host(world).memory
+    assert seen.cached_bytes == 100 * MIB
+    assert seen.available_bytes == seen.free_bytes + 100 * MIB - 48 * MIB
+
+    world.advance(30)
+
+    assert world.memory.swap_out_bytes_total > 100 * MIB
+    assert world.memory.available_bytes == pytest.approx(100 * MIB, abs=MIB)
+    assert world.set_huge_pages(GIB) == 0

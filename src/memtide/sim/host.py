@@ -72,13 +72,13 @@ class HostMemory:
     def free_bytes(self) -> int:
         """Return MemFree."""
         in_zram_bytes = int(self.swapped_bytes / self.spec.swap_compression)
-        held_bytes = self.base_bytes + self.huge_pages_bytes + self.resident_bytes - self.merged_bytes + in_zram_bytes
-        return self.spec.total_bytes - held_bytes
+        own_bytes = self.base_bytes + self.spec.cache_bytes + self.huge_pages_bytes
+        return self.spec.total_bytes - own_bytes - (self.resident_bytes - self.merged_bytes) - in_zram_bytes
 
     @property
     def available_bytes(self) -> int:
-        """Return MemAvailable: what is free above the watermark (this host has no page cache of its own)."""
-        return max(0, self.free_bytes - self._watermark_bytes)
+        """Return MemAvailable: what is free above the watermark, and the page cache."""
+        return max(0, self.free_bytes - self._watermark_bytes + self.spec.cache_bytes)
 
     @property
     def swap_free_bytes(self) -> int:
@@ -87,7 +87,8 @@ class HostMemory:
 
     def set_huge_pages(self, size_bytes: int) -> int:
         """Reserve huge pages in place of those there were; return what the kernel could get, in bytes."""
-        self.huge_pages_bytes = min(size_bytes, self.huge_pages_bytes + self.available_bytes)
+        room_bytes = max(0, self.free_bytes - self._watermark_bytes)
+        self.huge_pages_bytes = min(size_bytes, self.huge_pages_bytes + room_bytes)
         return self.huge_pages_bytes
 
     def begin_step(self, elapsed_s: float, step_s: float) -> None:

@@ -27,7 +27,7 @@ def observe_host(world: World) -> Host:
             total_bytes=memory.spec.total_bytes,
             available_bytes=memory.available_bytes,
             free_bytes=memory.free_bytes,
-            cached_bytes=0,
+            cached_bytes=memory.spec.cache_bytes,
             shmem_bytes=0,
             huge_pages_total_bytes=memory.huge_pages_bytes,
             huge_pages_free_bytes=memory.huge_pages_bytes,

@@ -18,6 +18,8 @@ class HostSpec(Model, frozen=True, kw_only=True):
     """What the host itself uses; never reclaimed, never swapped."""
     base: Curve | None = None
     """The same over time, in place of ``base_bytes``; ``None``: it never changes."""
+    cache_bytes: int = 0
+    """File data that its kernel holds on to, though it swaps by then; MemAvailable counts it all the same."""
     swap_bytes: int = 0
     """Compressed swap (zram); 0: none, so the host's OOM killer is next."""
     swap_compression: float = 3.0
