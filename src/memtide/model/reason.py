@@ -56,6 +56,8 @@ class ReasonCode(enum.StrEnum):
     """The operator or the owner said: never."""
     HELD = "held"
     """An operator set this size by hand."""
+    FOREIGN = "foreign"
+    """Somebody else changed its size, or it took memory back by itself."""
     ABSENT = "absent"
     # statistics, KSM, operator
     STATS_PERIOD_MISSING = "stats-period-missing"

@@ -14,12 +14,14 @@ from memtide.policy.constants import (
     DEMAND_MARGIN,
     FALL_AHEAD_S,
     FLOOR_OVER_KERNEL_BYTES,
+    FOREIGN_HOLD_S,
     LOOK_AHEAD_S,
     REACTION_S,
     STARVING_SHARE,
     SWAP_NOISE_BYTES,
+    TRUST_MOVE_S,
 )
-from memtide.policy.cooperation import Course, follow
+from memtide.policy.cooperation import Course, changed_by_others, follow
 from memtide.policy.demand import Estimate, estimate, stats_state
 from memtide.policy.eligibility import Standing, guest_limits, hands_off, spared
 from memtide.policy.host_state import WORSE
@@ -37,6 +39,8 @@ class Track(Model, frozen=True, kw_only=True):
     since_s: float | None = None
     """The guest's incarnation; a reboot starts a new track."""
     cool_until_s: float = 0.0
+    foreign_until_s: float = 0.0
+    """Somebody else changed its size: it is left alone so long, as if an operator held it."""
     taken_at_s: float = 0.0
     period_asked_at_s: float = 0.0
     seen_at_s: float = 0.0
@@ -63,6 +67,8 @@ class Case(Model, frozen=True, kw_only=True):
     """It did not follow its last target; neither asked nor given for a while."""
     moving_bytes: int
     """What it still has to move to reach its target: negative while it shrinks."""
+    doubted: bool
+    """It was asked to give and has not moved lately: neither counted on nor asked for more."""
     promised_bytes: int
     """The larger of what it has and what it is growing to."""
     bound_bytes: int
@@ -137,6 +143,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         boot_grace_s=limits.boot_grace_s,
         stuck=course.stuck(now_s),
         held=hold is not None and now_s < hold.until_s,
+        foreign=now_s < track.foreign_until_s,
         cooling=now_s < track.cool_until_s,
     )
     off = hands_off(standing)
@@ -163,6 +170,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         room_bytes=min(ceiling_bytes, track.peak.most_bytes + CUSHION_BYTES[HostState.HIGH]),
         stuck=standing.stuck,
         moving_bytes=moving_bytes,
+        doubted=moving_bytes < 0 and now_s - course.progress_at_s >= TRUST_MOVE_S,
         promised_bytes=current_bytes + max(0, moving_bytes),
         bound_bytes=current_bytes + min(0, moving_bytes),
         resident_bytes=resident_bytes,
@@ -188,12 +196,14 @@ def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
     if now_s < before.seen_at_s:
         before = _clock_set_back(before, now_s)
     found = estimate(before.estimate, guest, now_s)
+    foreign = changed_by_others(before.course, before.estimate.current_bytes, guest.observed.current_bytes)
     return Track(
         estimate=found,
         peak=look(before.peak, found.demand_bytes, now_s),
         course=follow(before.course, guest, found, now_s),
         since_s=guest.since_s,
         cool_until_s=before.cool_until_s,
+        foreign_until_s=now_s + FOREIGN_HOLD_S if foreign else before.foreign_until_s,
         taken_at_s=before.taken_at_s,
         period_asked_at_s=before.period_asked_at_s,
         seen_at_s=now_s,
@@ -205,7 +215,9 @@ def _clock_set_back(before: Track, now_s: float) -> Track:
     course = msgspec.structs.replace(
         before.course, progress_at_s=now_s, retry_at_s=min(before.course.retry_at_s, now_s)
     )
-    return msgspec.structs.replace(before, course=course, cool_until_s=0.0, taken_at_s=0.0, period_asked_at_s=0.0)
+    return msgspec.structs.replace(
+        before, course=course, cool_until_s=0.0, foreign_until_s=0.0, taken_at_s=0.0, period_asked_at_s=0.0
+    )
 
 
 def _floor(found: Estimate, limits: GuestLimits, maximum_bytes: int) -> int:

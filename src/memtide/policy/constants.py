@@ -3,7 +3,7 @@
 from typing import Final
 
 from memtide.model.decision import HostState
-from memtide.units import GIB, MIB
+from memtide.units import MIB
 
 __all__ = [
     "ASK_AGAIN_S",
@@ -19,6 +19,7 @@ __all__ = [
     "FOLLOW_STEP_BYTES",
     "FOLLOW_STEP_RATIO",
     "FOLLOW_WANT_RATIO",
+    "FOREIGN_HOLD_S",
     "GROWING_BPS",
     "GROWTH_FADE",
     "HOT_CACHE_HALF_LIFE_S",
@@ -47,6 +48,7 @@ __all__ = [
     "SWAP_HURTS_RATIO",
     "SWAP_LEAST_RATIO",
     "SWAP_NOISE_BYTES",
+    "TRUST_MOVE_S",
 ]
 
 # --- what a guest keeps ---------------------------------------------------------------------------------
@@ -118,8 +120,12 @@ DEAD_BAND_RATIO: Final = 0.01
 shorter the host, the more they are. A starving guest has none."""
 COOL_AFTER_RELIEF_S: Final = 6.0
 """Three ticks: what was just given to a starving guest is not taken back before it could be used."""
-MOST_AT_ONCE_BYTES: Final = 1 * GIB
-"""From one guest in one tick, unless the host misses more: a second of the balloon's work (0.86 GiB/s, HyperAlloc)."""
+MOST_AT_ONCE_BYTES: Final = 256 * MIB
+"""From one guest in one tick, unless more is missing: one larger move is calmer than many small ones, and what nobody
+misses yet need not move."""
+TRUST_MOVE_S: Final = 3.0
+"""A guest that was asked and has not moved for so long is not counted on any more, so that others are asked in time;
+only after ten seconds is it called stuck."""
 ROOM_AFTER_S: Final = 4.0
 """A guest's room goes back so long after the last of its slack was taken: one move up for a slope of moves down."""
 PROBATION_BYTES: Final = 128 * MIB
@@ -146,6 +152,9 @@ FOLLOW_WANT_RATIO: Final = 1.15
 """Of demand: the comfort of follow mode (Hyper-V: 20 %, qmemman: 30 %; relief is quick, so less will do)."""
 FOLLOW_BURST_BYTES: Final = 256 * MIB
 """What a guest wants beyond that: room for one burst. Half of it is the band in which nothing is taken."""
+
+FOREIGN_HOLD_S: Final = 600.0
+"""As long as a size set with ``memtide set`` holds: two managers that undo each other's work are worse than none."""
 
 # --- what is refused -------------------------------------------------------------------------------------
 ASK_AGAIN_S: Final = 60.0

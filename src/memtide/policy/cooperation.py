@@ -23,7 +23,7 @@ from memtide.policy.constants import QEMU_OVERHEAD_BYTES
 from memtide.policy.demand import Estimate
 from memtide.units import MIB
 
-__all__ = ["Course", "asked", "follow", "given_up", "sent_by_hand"]
+__all__ = ["Course", "asked", "changed_by_others", "follow", "given_up", "sent_by_hand"]
 
 PROGRESS_SHARE: Final = 0.1
 PROGRESS_WITHIN_S: Final = 10.0
@@ -31,6 +31,8 @@ RETRY_FIRST_S: Final = 30.0
 RETRY_MOST_S: Final = 1800.0
 DOUBLINGS_MOST: Final = 10
 ARRIVED_BYTES: Final = 4 * MIB
+FOREIGN_BYTES: Final = 16 * MIB
+"""A driver may overshoot by a few pages; this is somebody's will."""
 BREATHING_BYTES: Final = 4 * MIB
 """A guest that grew by more than this meanwhile hides what its shrink brought."""
 
@@ -70,6 +72,14 @@ class Course(Model, frozen=True, kw_only=True):
     def on_probation(self) -> bool:
         """Say whether the guest stood still the last time it was asked: nothing is counted on until it has moved."""
         return self.failures > 0
+
+
+def changed_by_others(course: Course, before_bytes: int, now_bytes: int) -> bool:
+    """Say whether a guest that had nothing to move has moved: somebody else set its size, or it took memory back.
+
+    One that stood still before may only be late.
+    """
+    return course.settled and course.failures == 0 and abs(now_bytes - before_bytes) > FOREIGN_BYTES
 
 
 def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, gain_bytes: int, now_s: float) -> Course:  # noqa: PLR0913 - by keyword

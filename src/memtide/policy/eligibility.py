@@ -26,6 +26,7 @@ class Standing(Model, frozen=True, kw_only=True):
     boot_grace_s: float
     stuck: bool
     held: bool
+    foreign: bool
     cooling: bool
 
 
@@ -41,6 +42,7 @@ HANDS_OFF: Final[tuple[Row, ...]] = (
 
 SPARED: Final[tuple[Row, ...]] = (
     (ReasonCode.HELD, lambda s: s.held),
+    (ReasonCode.FOREIGN, lambda s: s.foreign),
     (ReasonCode.STUCK, lambda s: s.stuck),
     (ReasonCode.STATS_NONE, lambda s: s.stats is StatsState.NONE),
     (ReasonCode.STATS_STALE, lambda s: s.stats is StatsState.STALE),

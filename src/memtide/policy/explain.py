@@ -57,13 +57,16 @@ def _code(case: Case, room: Room) -> ReasonCode:
 
 def _numbers(code: ReasonCode, case: Case, room: Room, now_s: float) -> Numbers:
     """Return what such a reason rests on."""
-    course = case.track.course
+    course, track = case.track.course, case.track
+    waits_for = {
+        ReasonCode.STUCK: course.retry_at_s,
+        ReasonCode.FOREIGN: track.foreign_until_s,
+        ReasonCode.COOLING: track.cool_until_s,
+    }
     if code is ReasonCode.MOVING:
         return {"target_bytes": course.target_bytes or 0}
-    if code is ReasonCode.STUCK:
-        return {"for_s": course.retry_at_s - now_s}
-    if code is ReasonCode.COOLING:
-        return {"for_s": case.track.cool_until_s - now_s}
+    if code in waits_for:
+        return {"for_s": waits_for[code] - now_s}
     if case.starving:
         return relief_numbers(case, room)
     if case.spared is not None:

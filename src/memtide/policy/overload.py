@@ -53,12 +53,20 @@ def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> 
 
 def _comes(able: dict[str, Case], spare_bytes: int) -> bool:
     """Say whether what guests lack, or will use if they go on, is more than there is and than others can spare."""
-    ahead_bytes = sum(case.track.estimate.slope_bps for case in able.values()) * OVERLOAD_AHEAD_S
+    ahead_bytes = sum(_ahead(case) for case in able.values())
     lack_bytes = sum(
         max(0, case.keep_with(HostState.LOW) - case.promised_bytes) for case in able.values() if case.starving
     )
     wanted_bytes = max(ahead_bytes, lack_bytes) - spare_bytes
-    return wanted_bytes > 0 and wanted_bytes > sum(case.slack_with(HostState.LOW) for case in able.values())
+    # a growing guest's slack is what it grows into
+    others = (case for case in able.values() if case.track.estimate.slope_bps <= 0)
+    return wanted_bytes > 0 and wanted_bytes > sum(case.slack_with(HostState.LOW) for case in others)
+
+
+def _ahead(case: Case) -> int:
+    """Return how much more of the host's memory a guest will hold if it goes on; negative when it frees memory."""
+    change_bytes = int(case.track.estimate.slope_bps * OVERLOAD_AHEAD_S)
+    return change_bytes if change_bytes <= 0 else max(0, min(change_bytes - case.idle_free_bytes, case.untouched_bytes))
 
 
 def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]:

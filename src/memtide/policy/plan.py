@@ -83,7 +83,7 @@ def room_of(snapshot: Snapshot, host: HostTrack, reserve_bytes: int, cases: Coll
         if moving_bytes > 0:
             # memory that is given costs nothing until it is touched
             growing_bytes += max(0, min(moving_bytes, -case.track.course.expected_bytes))
-        elif moving_bytes < 0:
+        elif moving_bytes < 0 and not case.doubted:
             shrinking_bytes += max(0, min(-moving_bytes, case.track.course.expected_bytes))
     return Room(
         state=host.state,

@@ -84,4 +84,5 @@ def want_bytes(case: Case) -> int:
 
 def _can_get(case: Case) -> bool:
     """Say whether a guest may be given anything on the law's own account."""
-    return case.hands_off is None and not case.stuck and case.spared is not ReasonCode.HELD and case.moving_bytes == 0
+    at_will = case.spared not in {ReasonCode.HELD, ReasonCode.FOREIGN}
+    return case.hands_off is None and not case.stuck and at_will and case.moving_bytes == 0

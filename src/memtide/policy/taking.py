@@ -44,7 +44,7 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
 def _gives(case: Case, room: Room) -> bool:
     """Say whether a guest may be asked: a growing one's slack is of a moment ago, the next tick would give it back."""
     still = case.track.estimate.growth_bps < GROWING_BPS or room.state is HostState.LOW
-    return case.idle_bytes > 0 and not case.starving and still
+    return case.idle_bytes > 0 and still and not case.starving and not case.doubted
 
 
 def _shares(donors: dict[str, Case], wanted_bytes: int, state: HostState) -> dict[str, int]:

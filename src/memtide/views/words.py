@@ -159,6 +159,11 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         says="held at the size an operator asked for",
         next="when the hold ends, or when it starves",
     ),
+    ReasonCode.FOREIGN: Phrase(
+        doing="by others",
+        says="somebody else changed its memory (virsh, another manager, or its own driver)[: left alone for {for_s}]",
+        next="when that time is over, or when it starves; a rule with manage = false keeps memtide off for good",
+    ),
     ReasonCode.ABSENT: Phrase(
         doing="no answer",
         says="did not answer[: {why}]",
