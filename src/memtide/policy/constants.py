@@ -21,6 +21,7 @@ __all__ = [
     "FOLLOW_WANT_RATIO",
     "FOREIGN_HOLD_S",
     "GROWING_BPS",
+    "GROWING_KEEPS_S",
     "GROWTH_FADE",
     "HOT_CACHE_HALF_LIFE_S",
     "HOT_CACHE_STEP_BYTES",
@@ -77,7 +78,9 @@ backups come oftener than that or rarely enough to be relieved when they come.""
 GROWTH_FADE: Final = 0.6
 """A guest that grew a report ago probably goes on: growth rises at once and fades by this per report."""
 GROWING_BPS: Final = 4 * MIB
-"""A guest that grows faster gives nothing until its growth has faded, some five reports later."""
+GROWING_KEEPS_S: Final = 15.0
+"""A guest that grows faster keeps so much of its growth out of its slack, or the next tick would give it back. A leak
+of years' standing gives the rest all the same."""
 SWAP_DEBT_HALF_LIFE_S: Final = 600.0
 """What a guest swapped out is demand it cannot show, until it is forgotten: dead pages in swap must stop counting."""
 SWAP_NOISE_BYTES: Final = 1 * MIB

@@ -36,8 +36,8 @@ class Overload(Model, frozen=True, kw_only=True):
 
 def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> Overload:
     """Return whether all needs are more than the host has, or will be when guests go on growing as they do."""
-    if room.state is HostState.HIGH:
-        return Overload()
+    if room.state is HostState.HIGH and not before.on:
+        return before
     able = _able(cases)
     spare_bytes = room.above_emergency_bytes
     if not before.on:
@@ -73,7 +73,7 @@ def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]
     """Return the moves that bring each guest nearer to its share, and what all needs lack."""
     able = _able(cases)
     needs = {uuid: case.keep_with(HostState.LOW) for uuid, case in able.items()}
-    held_bytes = sum(case.resident_bytes or 0 for case in able.values())
+    held_bytes = sum(_held(case) for case in able.values())
     budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2
     floors = {uuid: min(needs[uuid], case.floor_bytes) for uuid, case in able.items()}
     claims = {
@@ -87,6 +87,12 @@ def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]
 
 def _able(cases: dict[str, Case]) -> dict[str, Case]:
     return {uuid: case for uuid, case in cases.items() if case.spared in ABLE and case.resident_bytes is not None}
+
+
+def _held(case: Case) -> int:
+    """Return what the guest holds of the host: what is resident, and what the host swapped out of it and it may use."""
+    resident_bytes, observed = case.resident_bytes or 0, case.guest.observed
+    return resident_bytes + max(0, min(observed.swapped_bytes or 0, observed.current_bytes - resident_bytes))
 
 
 def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:

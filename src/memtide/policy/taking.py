@@ -15,6 +15,7 @@ from memtide.policy.constants import (
     FOLLOW_STEP_BYTES,
     FOLLOW_STEP_RATIO,
     GROWING_BPS,
+    GROWING_KEEPS_S,
     MOST_AT_ONCE_BYTES,
     OVERSHOOT,
     PROBATION_BYTES,
@@ -36,30 +37,43 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
     short = room.available_bytes < room.reserve_bytes
     code = ReasonCode.HOST_SHORT if short and not unmet_bytes else ReasonCode.FOR_OTHERS
     wanted_bytes = int(OVERSHOOT * missing_bytes) + unmet_bytes
-    shares = _shares({uuid: case for uuid, case in cases.items() if _gives(case, room)}, wanted_bytes, state)
+    shares = _shares({uuid: case for uuid, case in cases.items() if _gives(case)}, wanted_bytes, state)
     numbers = room.numbers() | {"missing_bytes": missing_bytes + unmet_bytes}
     return _shrinks(cases, shares, state, code, numbers)
 
 
-def _gives(case: Case, room: Room) -> bool:
-    """Say whether a guest may be asked: a growing one's slack is of a moment ago, the next tick would give it back."""
-    still = case.track.estimate.growth_bps < GROWING_BPS or room.state is HostState.LOW
-    return case.idle_bytes > 0 and still and not case.starving and not case.doubted
+def _gives(case: Case) -> bool:
+    """Say whether a guest may be asked at all."""
+    return case.idle_bytes > 0 and not case.starving and not case.doubted
+
+
+def _spare(case: Case, slack_bytes: int, state: HostState) -> int:
+    """Return what of its slack a guest can give: a growing one keeps what it is about to grow into."""
+    growth_bps = case.track.estimate.growth_bps
+    if growth_bps < GROWING_BPS or state is HostState.LOW:
+        return slack_bytes
+    return max(0, slack_bytes - int(growth_bps * GROWING_KEEPS_S))
 
 
 def _shares(donors: dict[str, Case], wanted_bytes: int, state: HostState) -> dict[str, int]:
     """Return what the host is to gain from each."""
     proven = {uuid: case for uuid, case in donors.items() if not case.track.course.on_probation}
     # who stood still before gives on top, so that nobody waits for it
-    shares = {uuid: min(PROBATION_BYTES, case.slack_with(state)) for uuid, case in donors.items() if uuid not in proven}
-    easy = {uuid: case.easy_slack_with(state) for uuid, case in proven.items()}
+    shares = {
+        uuid: min(PROBATION_BYTES, _spare(case, case.slack_with(state), state))
+        for uuid, case in donors.items()
+        if uuid not in proven
+    }
+    easy = {uuid: _spare(case, case.easy_slack_with(state), state) for uuid, case in proven.items()}
     left_bytes = wanted_bytes
     for uuid in sorted(easy, key=lambda uuid: (-easy[uuid] / proven[uuid].limits.weight, uuid)):
         worth = easy[uuid] >= proven[uuid].dead_band_bytes
         shares[uuid] = min(easy[uuid], max(left_bytes, MOST_AT_ONCE_BYTES)) if left_bytes > 0 and worth else 0
         left_bytes -= shares[uuid]
     if left_bytes > 0:
-        rest = {uuid: case.slack_with(state) - shares[uuid] for uuid, case in proven.items()}
+        rest = {
+            uuid: max(0, _spare(case, case.slack_with(state), state) - shares[uuid]) for uuid, case in proven.items()
+        }
         claims = {uuid: Claim(cap_bytes=s, weight=s / proven[uuid].limits.weight) for uuid, s in rest.items()}
         for uuid, cache_bytes in fill(left_bytes, claims).items():
             shares[uuid] += cache_bytes
