@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from memtide.faces.cli.main import main
+from memtide.faces.cli.simulate import simulate
 
 README = Path(__file__).parents[2] / "README.md"
 TRANSCRIPT = re.compile(r"```\n\$ (memtide simulate [^\n]*)\n(.*?)```", re.DOTALL)
@@ -18,7 +18,7 @@ def test_the_simulated_transcript_is_what_the_command_prints() -> None:
     assert found, "the README has no transcript of `memtide simulate` any more"
     command, said = found.groups()
 
-    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    result = CliRunner().invoke(simulate, shlex.split(command)[2:])
 
     assert result.exit_code == 0, result.output
     printed = result.stdout.splitlines()
