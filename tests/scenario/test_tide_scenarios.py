@@ -6,7 +6,7 @@ from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode
 from memtide.model.reason import ReasonCode
 from memtide.policy.tide import Tide
 from memtide.sim.behaviours import Driverless, Hung, Lying, Rebooting, Silent, Stuck, Vanishing
-from memtide.sim.curve import flat, wave
+from memtide.sim.curve import Curve, flat, wave
 from memtide.sim.demo import demo_world
 from memtide.sim.play import Trace
 from memtide.sim.play import play as run
@@ -168,3 +168,18 @@ def test_no_guest_is_ever_under_its_floor() -> None:
     trace = play(World(host(2.4, swap_bytes=GIB), waves), 600, limits)
 
     assert min(move.to_bytes for move in trace.moves) >= 300 * MIB
+
+
+def test_a_starving_guest_that_may_not_be_cut_is_relieved_in_overload_too() -> None:
+    """While needs are shared out, a guest in its boot grace has no share; when it starves it gets memory even so."""
+    hungry = [
+        GuestSpec(name=f"h{i}", swap_bytes=SWAP, anonymous=Curve(points=((5, 300 * MIB), (25, 900 * MIB))))
+        for i in range(4)
+    ]
+    young = GuestSpec(name="young", current_bytes=400 * MIB, swap_bytes=SWAP, start_at_s=30, anonymous=flat(420 * MIB))
+    trace = play(World(host(2.9), [*hungry, young]), 90, Limits(boot_grace_s=300.0))
+
+    assert any(move.reason.code is ReasonCode.OVERLOAD for move in trace.moves)
+    relieved = [move for move in trace.moves if move.name == "young" and move.change_bytes > 0]
+    assert relieved
+    assert trace["young"].guest.memory.current_bytes > 480 * MIB

@@ -18,7 +18,7 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
 from memtide.policy.plan import Move, Numbers, Room
-from memtide.policy.relief import relief_numbers
+from memtide.policy.relief import relief_numbers, relieve
 from memtide.policy.share import Claim, fill
 
 __all__ = ["Overload", "look", "share_out"]
@@ -72,21 +72,29 @@ def _ahead(case: Case) -> int:
 def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]:
     """Return the moves that bring each guest nearer to its share, and what all needs lack."""
     able = _able(cases)
-    needs = {uuid: case.keep_with(HostState.LOW) for uuid, case in able.items()}
+    # guests that nothing may be taken from have no part in the shares; one of them that starves is relieved as ever
+    relief, unmet_bytes = relieve({uuid: case for uuid, case in cases.items() if uuid not in able}, room)
+    granted_bytes = -sum(move.gain_bytes for move in relief.values())
+    needs = {uuid: _need(case) for uuid, case in able.items()}
     held_bytes = sum(_held(case) for case in able.values())
-    budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2
-    floors = {uuid: min(needs[uuid], case.floor_bytes) for uuid, case in able.items()}
+    budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2 - granted_bytes
     claims = {
-        uuid: Claim(cap_bytes=needs[uuid] - floors[uuid], weight=case.limits.weight) for uuid, case in able.items()
+        uuid: Claim(cap_bytes=needs[uuid] - case.floor_bytes, weight=case.limits.weight) for uuid, case in able.items()
     }
-    shares = fill(budget_bytes - sum(floors.values()), claims)
-    sizes = {uuid: floors[uuid] + shares[uuid] for uuid in able}
-    moves = _shrinks(able, sizes, room) | _grows(able, sizes, room)
-    return moves, sum(needs[uuid] - sizes[uuid] for uuid in able)
+    shares = fill(budget_bytes - sum(case.floor_bytes for case in able.values()), claims)
+    sizes = {uuid: case.floor_bytes + shares[uuid] for uuid, case in able.items()}
+    left_bytes = max(0, room.for_relief_bytes - room.swap_bytes - granted_bytes)
+    moves = relief | _shrinks(able, sizes, room) | _grows(able, sizes, room, left_bytes)
+    return moves, unmet_bytes + sum(needs[uuid] - sizes[uuid] for uuid in able)
 
 
 def _able(cases: dict[str, Case]) -> dict[str, Case]:
     return {uuid: case for uuid, case in cases.items() if case.spared in ABLE and case.resident_bytes is not None}
+
+
+def _need(case: Case) -> int:
+    """Return what a guest needs at least, up to what it may have."""
+    return max(case.floor_bytes, min(case.ceiling_bytes, case.keep_with(HostState.LOW)))
 
 
 def _held(case: Case) -> int:
@@ -107,7 +115,7 @@ def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[
     }
 
 
-def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:
+def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room, left_bytes: int) -> dict[str, Move]:
     lacks = {uuid: sizes[uuid] - case.promised_bytes for uuid, case in cases.items() if not case.stuck}
     claims = {
         uuid: Claim(cap_bytes=lack_bytes, weight=cases[uuid].limits.weight)
@@ -124,7 +132,7 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[st
             ),
             gain_bytes=-share_bytes,
         )
-        for uuid, share_bytes in fill(max(0, room.for_relief_bytes - room.swap_bytes), claims).items()
+        for uuid, share_bytes in fill(left_bytes, claims).items()
         if share_bytes >= cases[uuid].dead_band_bytes
     }
 
@@ -132,7 +140,7 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[st
 def _reason(case: Case, size_bytes: int, room: Room) -> Reason:
     numbers: Numbers = {
         "emergency_bytes": room.emergency_bytes,
-        "need_bytes": case.keep_with(HostState.LOW),
+        "need_bytes": _need(case),
         "share_bytes": size_bytes,
         "weight": case.limits.weight,
     }
