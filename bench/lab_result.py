@@ -9,8 +9,20 @@ import msgspec
 from lab.report import Report
 from memtide.units import GIB, MIB
 
-__all__ = ["HostSample", "Run", "moved_bytes", "quantile", "reversals", "seconds_under", "shortage_gib_s", "touches_ms"]
+__all__ = [
+    "HostSample",
+    "Run",
+    "moved_bytes",
+    "percentiles",
+    "quantile",
+    "reversals",
+    "seconds_under",
+    "shortage_gib_s",
+    "slowest_each_second_ms",
+    "touches_ms",
+]
 
+SHARES: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 TURN_BYTES: Final = 16 * MIB
 """A guest's size has turned when it came back by this much: less is not worth the name."""
 
@@ -51,6 +63,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     host_swap_pages: int
     touch_ms: dict[str, float]
     """Percentile of the durations of touching the hot memory once -> ms; empty when no round was ever finished."""
+    slowest_ms: dict[str, float] = {}
+    """The same of the slowest touch in each second of each guest: a guest that touches once in a minute counts in all
+    of its sixty seconds, and not as one touch among thousands."""
     stall_some_s: float | None
     stall_full_s: float | None
     guest_oom_kills: int
@@ -132,6 +147,18 @@ def touches_ms(reports: Sequence[Report]) -> list[float]:
     if reports and reports[-1].round_age_ms:
         found.append(float(reports[-1].round_age_ms))
     return found
+
+
+def slowest_each_second_ms(reports: Sequence[Report]) -> list[float]:
+    """Return the slowest touch of each report; where no round was finished, how long it has taken so far."""
+    slowest = (report.touch_max_ms if report.touch_max_ms is not None else report.round_age_ms for report in reports)
+    return [float(touch_ms) for touch_ms in slowest if touch_ms > 0]
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float]:
+    """Return the values' percentiles, ``"50"`` and so on; empty when there are none."""
+    ordered = sorted(values)
+    return {f"{share * 100:g}": quantile(ordered, share) for share in SHARES if ordered}
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -13,10 +13,11 @@ from bench.lab_result import (
     HostSample,
     Run,
     moved_bytes,
-    quantile,
+    percentiles,
     reversals,
     seconds_under,
     shortage_gib_s,
+    slowest_each_second_ms,
     touches_ms,
 )
 from bench.lab_settings import HOST_SWAP_BYTES, WARM_UP_S, Setting
@@ -35,7 +36,6 @@ MANAGER_HEAD_START_S: Final = 5.0
 LOCK_WAIT_S: Final = 3600.0
 SILENT_S: Final = 10.0
 """A guest that reported so long ago is as good as dead: its reporter is locked in its memory and needs little."""
-SHARES: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
 def measure(  # noqa: PLR0913 - what a run is, all by keyword but the two that name it
@@ -84,7 +84,6 @@ class _Measurement:
         used = self._busy().since(before)
         samples = self._watch.samples
         histories = [self._history(guest) for guest in self._lab.guests]
-        touches = sorted(touch for history in histories for touch in touches_ms(history))
         reserve_bytes = self._watch.reserve_bytes()
         dead_s = sum(self._dead_s(history) for history in histories)
         kills = samples[-1].oom_kills - samples[0].oom_kills
@@ -103,7 +102,8 @@ class _Measurement:
             guest_swap_pages=sum(_grew(h, lambda r: r.swap_in_pages + r.swap_out_pages) for h in histories),
             guest_major_faults=sum(_grew(h, lambda r: r.major_faults) for h in histories),
             host_swap_pages=samples[-1].swap_pages - samples[0].swap_pages,
-            touch_ms={f"{share * 100:g}": quantile(touches, share) for share in SHARES if touches},
+            touch_ms=percentiles(touch for history in histories for touch in touches_ms(history)),
+            slowest_ms=percentiles(touch for history in histories for touch in slowest_each_second_ms(history)),
             stall_some_s=_grew_s(samples, lambda s: s.stall_some_us),
             stall_full_s=_grew_s(samples, lambda s: s.stall_full_us),
             guest_oom_kills=sum(_grew(h, lambda r: r.oom_kills) for h in histories),

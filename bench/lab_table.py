@@ -42,6 +42,7 @@ ROWS: Final = (
     Row(words="swap and faults together", read=lambda run: run.suffering_pages),
     Row(words="touch p50, ms", read=_touch("50"), form="{:.1f}", adds_up=False),
     Row(words="touch p99, ms", read=_touch("99"), form="{:.1f}", adds_up=False),
+    Row(words="slowest touch of a guest's second, p99, ms", read=lambda run: run.slowest_ms.get("99"), adds_up=False),
     Row(words="longest touch, ms", read=_touch("100"), adds_up=False),
     Row(words="host stall some, s", read=lambda run: run.stall_some_s, form="{:.1f}"),
     Row(words="host stall full, s", read=lambda run: run.stall_full_s, form="{:.1f}"),

@@ -75,6 +75,9 @@ def test_touches_count_every_round_once_and_the_one_that_never_ends() -> None:
     ]
     assert touches_ms(reports) == [2.0, 2.0, 7.0, 900.0]
     assert touches_ms([]) == []
+    assert slowest_each_second_ms(reports) == [9.0, 7.0, 900.0]
+    assert percentiles([3.0, 1.0, 2.0])["50"] == 2.0
+    assert percentiles([]) == {}
 
 
 def test_quantiles_are_values_that_occurred() -> None:
