@@ -12,10 +12,12 @@ from bench.lab_result import (
     HostSample,
     Run,
     moved_bytes,
+    percentiles,
     quantile,
     reversals,
     seconds_under,
     shortage_gib_s,
+    slowest_each_second_ms,
     touches_ms,
 )
 from bench.lab_settings import PERIOD_S, SETTINGS
