@@ -42,6 +42,8 @@ class Track(Model, frozen=True, kw_only=True):
     foreign_until_s: float = 0.0
     """Somebody else changed its size: it is left alone so long, as if an operator held it."""
     taken_at_s: float = 0.0
+    dwell_until_s: float = 0.0
+    """What was taken stays taken until then, but for its room."""
     period_asked_at_s: float = 0.0
     seen_at_s: float = 0.0
 
@@ -153,9 +155,12 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     floor_bytes = _floor(found, mine, maximum_bytes)
     current_bytes = guest.observed.current_bytes
     moving_bytes = course.remaining_bytes(current_bytes)
+    doubted = moving_bytes < 0 and now_s - course.progress_at_s >= TRUST_MOVE_S
     horizon_s = max(LOOK_AHEAD_S, REACTION_S + min(now_s - found.updated_at_s, LOOK_AHEAD_S))
     line_bytes = int(STARVING_SHARE * CUSHION_BYTES[WORSE[state]] + horizon_s * found.growth_bps)
-    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(guest, track, -moving_bytes, now_s)
+    resident_bytes, idle_bytes, idle_free_bytes, untouched_bytes = _holds(
+        guest, track, 0 if doubted else max(0, -moving_bytes), now_s
+    )
     return Case(
         guest=guest,
         track=track,
@@ -170,7 +175,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         room_bytes=min(ceiling_bytes, track.peak.most_bytes + CUSHION_BYTES[HostState.HIGH]),
         stuck=standing.stuck,
         moving_bytes=moving_bytes,
-        doubted=moving_bytes < 0 and now_s - course.progress_at_s >= TRUST_MOVE_S,
+        doubted=doubted,
         promised_bytes=current_bytes + max(0, moving_bytes),
         bound_bytes=current_bytes + min(0, moving_bytes),
         resident_bytes=resident_bytes,
@@ -205,6 +210,7 @@ def _update(before: Track | None, guest: Guest, now_s: float) -> Track:
         cool_until_s=before.cool_until_s,
         foreign_until_s=now_s + FOREIGN_HOLD_S if foreign else before.foreign_until_s,
         taken_at_s=before.taken_at_s,
+        dwell_until_s=before.dwell_until_s,
         period_asked_at_s=before.period_asked_at_s,
         seen_at_s=now_s,
     )
@@ -216,7 +222,13 @@ def _clock_set_back(before: Track, now_s: float) -> Track:
         before.course, progress_at_s=now_s, retry_at_s=min(before.course.retry_at_s, now_s)
     )
     return msgspec.structs.replace(
-        before, course=course, cool_until_s=0.0, foreign_until_s=0.0, taken_at_s=0.0, period_asked_at_s=0.0
+        before,
+        course=course,
+        cool_until_s=0.0,
+        foreign_until_s=0.0,
+        taken_at_s=0.0,
+        dwell_until_s=0.0,
+        period_asked_at_s=0.0,
     )
 
 
@@ -239,7 +251,6 @@ def _holds(guest: Guest, track: Track, leaving_bytes: int, now_s: float) -> tupl
     if cost_bytes is None:
         return None, 0, 0, 0
     current_bytes = guest.observed.current_bytes
-    leaving_bytes = max(0, leaving_bytes)
     # of what is leaving only a part was ever touched
     gained_bytes = max(0, min(leaving_bytes, track.course.expected_bytes))
     resident_bytes = min(cost_bytes - track.course.overhead_bytes, current_bytes) - gained_bytes

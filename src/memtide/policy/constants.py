@@ -12,6 +12,7 @@ __all__ = [
     "DEAD_BAND_BYTES",
     "DEAD_BAND_RATIO",
     "DEMAND_MARGIN",
+    "DWELL_AFTER_CACHE_S",
     "DWELL_BEFORE_RETURN_S",
     "FALL_AHEAD_S",
     "FLOOR_OVER_KERNEL_BYTES",
@@ -32,6 +33,7 @@ __all__ = [
     "KSM_FAST_PAGES",
     "LOOK_AHEAD_S",
     "MOST_AT_ONCE_BYTES",
+    "OVERLOAD_AFTER_S",
     "OVERLOAD_AHEAD_S",
     "OVERLOAD_OVER_AFTER_S",
     "OVERSHOOT",
@@ -136,16 +138,21 @@ PROBATION_BYTES: Final = 128 * MIB
 OVERLOAD_AHEAD_S: Final = 10.0
 """Guests that go on growing so long must fit, or their room is taken before they use it: a driver takes 1.5 GiB/s of
 memory that was never touched (HyperAlloc), and guests at 200 % have many GiB of it."""
+OVERLOAD_AFTER_S: Final = 2.0
+"""It must seem so for so long. Reports of guests that grow and of guests that shrink come at different moments, and
+for a second or two their sum is nobody's need: a false overload made real guests thrash for minutes."""
 OVERLOAD_OVER_AFTER_S: Final = 10.0
 """All needs must have fitted for so long before guests get their room back."""
-SWAP_HURTS_RATIO: Final = 0.1
-"""While tasks wait for memory less than this share of the time, the host's swap takes what nobody uses, and is a better
-victim than any guest's need, by 10 to 100 times (lab-notes; the kernel alone in "tight" had 4 %). Above it swap no
-longer counts as memory."""
+SWAP_HURTS_RATIO: Final = 0.4
+"""Swap counts as memory less the more of the time tasks wait, and not at all from here on. It takes what nobody uses,
+and then is a better victim than any guest's need by 10 to 100 times (lab-notes); the kernel alone, in "tight", had 4 %
+while its guests were nearly as quick as ever."""
 SWAP_LEAST_RATIO: Final = 0.25
 """Nor does it when only this share of it is free: a full swap means that the kernel kills guests."""
 DWELL_BEFORE_RETURN_S: Final = 30.0
 """What was taken stays taken so long, so that a host at its line does not move memory to and fro."""
+DWELL_AFTER_CACHE_S: Final = 300.0
+"""The same where page cache was taken: what goes back is filled with files again, and would go to and fro."""
 RETURN_SHARE: Final = 0.25
 """Of what the host has above its lines, handed back per tick: fast when there is much, never a jump."""
 FOLLOW_STEP_BYTES: Final = 128 * MIB

@@ -1,7 +1,7 @@
 """Does a guest follow its target? Each guest's course: asked, moving, settled, or stuck.
 
 ====================  ===========================================================================
-moving                away from the target, nearer by a tenth of the asked step every ten seconds
+moving                away from the target, nearer by a tenth of the step, or 64 MiB, every ten seconds
 settled               at the target, or never asked
 stuck                 no such progress; left alone for 30 s, twice as long each time, at most 30 min
 ====================  ===========================================================================
@@ -26,6 +26,8 @@ from memtide.units import MIB
 __all__ = ["Course", "asked", "changed_by_others", "follow", "given_up", "sent_by_hand"]
 
 PROGRESS_SHARE: Final = 0.1
+PROGRESS_ENOUGH_BYTES: Final = 64 * MIB
+"""However large the step: a guest that must swap to give moves some ten MiB a second, and is not stuck."""
 PROGRESS_WITHIN_S: Final = 10.0
 RETRY_FIRST_S: Final = 30.0
 RETRY_MOST_S: Final = 1800.0
@@ -130,7 +132,7 @@ def follow(course: Course, guest: Guest, found: Estimate, now_s: float) -> Cours
     if left_bytes <= ARRIVED_BYTES:
         return _learn(msgspec.structs.replace(course, settled=True, failures=0, left_bytes=0), guest, found)
     step_bytes = abs(course.target_bytes - course.from_bytes)
-    if course.left_bytes - left_bytes >= PROGRESS_SHARE * step_bytes:
+    if course.left_bytes - left_bytes >= min(PROGRESS_SHARE * step_bytes, PROGRESS_ENOUGH_BYTES):
         return msgspec.structs.replace(course, left_bytes=left_bytes, progress_at_s=now_s)
     if now_s - course.progress_at_s < PROGRESS_WITHIN_S:
         return course

@@ -57,6 +57,8 @@ class Estimate(Model, frozen=True, kw_only=True):
     """Of demand, up at once, fading slowly; never negative."""
     slope_bps: float = 0.0
     """Of demand in the last report interval, signed: a guest that frees memory probably goes on."""
+    trend_bps: float = 0.0
+    """The same over the last few reports: times of reports are whole seconds, and one interval alone misleads."""
     current_bytes: int = 0
     current_since_s: float = 0.0
     """When ``current`` was last seen to change."""
@@ -119,6 +121,7 @@ def estimate(before: Estimate | None, guest: Guest, now_s: float) -> Estimate:
         not_free_bytes=not_free_bytes,
         growth_bps=max(slope_bps, old.growth_bps * GROWTH_FADE if old.growth_bps > MIB else 0.0),
         slope_bps=slope_bps,
+        trend_bps=(old.trend_bps + slope_bps) / 2,
         current_bytes=observed.current_bytes,
         current_since_s=old.current_since_s,
     )

@@ -8,7 +8,8 @@ steps: what the host has is shared by weight, each guest between its floor and i
 The budget is what the guests hold now, and what the host has above its emergency line and a half. The host's swap only
 decides when this begins: as long as it helps, cold pages are a far better victim than need. Who has more than its share
 gives at once, room that it never touched first, which is why it begins before the last byte is gone; who lacks gets
-what is there, by weight. It ends when all needs, with their usual cushions, have fitted for a while.
+what is there, by weight. It ends when all needs, with their usual cushions, have fitted for a while; on a host that is
+high again, when the needs alone have.
 (Min-funding revocation, Waldspurger, OSDI 2002, in one step; a floor below the need is the price of overload.)
 """
 
@@ -16,9 +17,9 @@ from memtide.model.base import Model
 from memtide.model.decision import HostState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
-from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
+from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AFTER_S, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
 from memtide.policy.plan import Move, Numbers, Room
-from memtide.policy.relief import relief_numbers, relieve
+from memtide.policy.relief import CRUMB_BYTES, relief_numbers, relieve
 from memtide.policy.share import Claim, fill
 
 __all__ = ["Overload", "look", "share_out"]
@@ -28,27 +29,26 @@ ABLE = (None, ReasonCode.COOLING)
 
 
 class Overload(Model, frozen=True, kw_only=True):
-    """Whether needs are shared out, and since when that is no longer necessary."""
+    """Whether needs are shared out, and since when that seems, or no longer seems, necessary."""
 
     on: bool = False
+    comes_since_s: float | None = None
     fits_since_s: float | None = None
 
 
 def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> Overload:
     """Return whether all needs are more than the host has, or will be when guests go on growing as they do."""
-    if room.state is HostState.HIGH and not before.on:
-        return before
     able = _able(cases)
     spare_bytes = room.above_emergency_bytes
-    if not before.on:
-        return Overload(on=_comes(able, spare_bytes + room.swap_bytes))
-    unserved_bytes = sum(
-        max(0, case.keep_with(HostState.HIGH) - (case.resident_bytes or 0)) - case.idle_bytes for case in able.values()
-    )
-    if unserved_bytes > spare_bytes:
-        return Overload(on=True)
-    since_s = now_s if before.fits_since_s is None else min(now_s, before.fits_since_s)
-    return Overload(on=now_s - since_s < OVERLOAD_OVER_AFTER_S, fits_since_s=since_s)
+    if before.on:
+        if sum(_unserved(case, room.state) for case in able.values()) > spare_bytes:
+            return Overload(on=True)
+        since_s = now_s if before.fits_since_s is None else min(now_s, before.fits_since_s)
+        return Overload(on=now_s - since_s < OVERLOAD_OVER_AFTER_S, fits_since_s=since_s)
+    if room.state is HostState.HIGH or not _comes(able, spare_bytes + room.swap_bytes):
+        return Overload()
+    since_s = now_s if before.comes_since_s is None else min(now_s, before.comes_since_s)
+    return Overload(on=now_s - since_s >= OVERLOAD_AFTER_S, comes_since_s=since_s)
 
 
 def _comes(able: dict[str, Case], spare_bytes: int) -> bool:
@@ -59,13 +59,13 @@ def _comes(able: dict[str, Case], spare_bytes: int) -> bool:
     )
     wanted_bytes = max(ahead_bytes, lack_bytes) - spare_bytes
     # a growing guest's slack is what it grows into
-    others = (case for case in able.values() if case.track.estimate.slope_bps <= 0)
+    others = (case for case in able.values() if case.track.estimate.trend_bps <= 0)
     return wanted_bytes > 0 and wanted_bytes > sum(case.slack_with(HostState.LOW) for case in others)
 
 
 def _ahead(case: Case) -> int:
     """Return how much more of the host's memory a guest will hold if it goes on; negative when it frees memory."""
-    change_bytes = int(case.track.estimate.slope_bps * OVERLOAD_AHEAD_S)
+    change_bytes = int(case.track.estimate.trend_bps * OVERLOAD_AHEAD_S)
     return change_bytes if change_bytes <= 0 else max(0, min(change_bytes - case.idle_free_bytes, case.untouched_bytes))
 
 
@@ -78,11 +78,15 @@ def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]
     needs = {uuid: _need(case) for uuid, case in able.items()}
     held_bytes = sum(_held(case) for case in able.values())
     budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2 - granted_bytes
-    claims = {
-        uuid: Claim(cap_bytes=needs[uuid] - case.floor_bytes, weight=case.limits.weight) for uuid, case in able.items()
-    }
-    shares = fill(budget_bytes - sum(case.floor_bytes for case in able.values()), claims)
-    sizes = {uuid: case.floor_bytes + shares[uuid] for uuid, case in able.items()}
+    sizes = {uuid: case.floor_bytes for uuid, case in able.items()}
+    # what guests use comes before what they may use soon: a cushion is not worth anybody's need
+    for goal in ({uuid: min(needs[uuid], case.track.estimate.demand_bytes) for uuid, case in able.items()}, needs):
+        claims = {
+            uuid: Claim(cap_bytes=max(0, goal[uuid] - sizes[uuid]), weight=case.limits.weight)
+            for uuid, case in able.items()
+        }
+        shares = fill(budget_bytes - sum(sizes.values()), claims)
+        sizes = {uuid: size + shares[uuid] for uuid, size in sizes.items()}
     left_bytes = max(0, room.for_relief_bytes - room.swap_bytes - granted_bytes)
     moves = relief | _shrinks(able, sizes, room) | _grows(able, sizes, room, left_bytes)
     return moves, unmet_bytes + sum(needs[uuid] - sizes[uuid] for uuid in able)
@@ -98,9 +102,22 @@ def _need(case: Case) -> int:
 
 
 def _held(case: Case) -> int:
-    """Return what the guest holds of the host: what is resident, and what the host swapped out of it and it may use."""
-    resident_bytes, observed = case.resident_bytes or 0, case.guest.observed
-    return resident_bytes + max(0, min(observed.swapped_bytes or 0, observed.current_bytes - resident_bytes))
+    """Return what the guest has in use of its memory, resident or not: in the host's swap, or never touched.
+
+    Sizes are of the guest's memory, and some of what its kernel calls used it never touched; to count only what is
+    resident would cut it by that.
+    """
+    not_free_bytes = case.track.estimate.not_free_bytes or case.track.estimate.demand_bytes
+    return max(case.resident_bytes or 0, min(not_free_bytes, case.guest.observed.current_bytes))
+
+
+def _unserved(case: Case, state: HostState) -> int:
+    """Return what the guest needs beyond what it holds; negative: it holds idle memory.
+
+    While the host is short, its usual cushion is part of that; a host that is high again shows that needs fit.
+    """
+    needs_bytes = case.track.estimate.demand_bytes if state is HostState.HIGH else case.keep_with(HostState.HIGH)
+    return max(0, needs_bytes - _held(case)) - case.idle_bytes
 
 
 def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:
@@ -111,7 +128,7 @@ def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[
             gain_bytes=max(0, (case.resident_bytes or 0) - sizes[uuid]),
         )
         for uuid, case in cases.items()
-        if case.bound_bytes - sizes[uuid] >= DEAD_BAND_BYTES[HostState.HARD]
+        if case.bound_bytes - sizes[uuid] >= DEAD_BAND_BYTES[HostState.HARD] and not case.doubted
     }
 
 
@@ -120,7 +137,7 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room, left_bytes
     claims = {
         uuid: Claim(cap_bytes=lack_bytes, weight=cases[uuid].limits.weight)
         for uuid, lack_bytes in lacks.items()
-        if lack_bytes >= cases[uuid].dead_band_bytes
+        if lack_bytes >= _least(cases[uuid])
     }
     return {
         uuid: Move(
@@ -133,8 +150,13 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room, left_bytes
             gain_bytes=-share_bytes,
         )
         for uuid, share_bytes in fill(left_bytes, claims).items()
-        if share_bytes >= cases[uuid].dead_band_bytes
+        if share_bytes >= _least(cases[uuid])
     }
+
+
+def _least(case: Case) -> int:
+    """Return the least that is worth giving."""
+    return CRUMB_BYTES if case.starving else case.dead_band_bytes
 
 
 def _reason(case: Case, size_bytes: int, room: Room) -> Reason:

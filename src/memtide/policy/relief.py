@@ -12,7 +12,7 @@ from memtide.policy.constants import CUSHION_BYTES, REACTION_S
 from memtide.policy.plan import Move, Numbers, Room
 from memtide.policy.share import Claim, fill
 
-__all__ = ["relief_numbers", "relieve"]
+__all__ = ["CRUMB_BYTES", "relief_numbers", "relieve"]
 
 CRUMB_BYTES = CUSHION_BYTES[HostState.LOW] // 2
 """Less than this would not help a starving guest."""

@@ -2,8 +2,8 @@
 
 *Room*: a guest whose slack has gone home gets back room for the most it needed lately. It costs the host nothing
 until it is touched, and spares the guest to ask, and to wait, for every rise of its demand.
-*Return*: a calm host hands back what it can spare, a quarter of it a tick, by weight, up to each guest's maximum
-(mode ``pressure``) or to what it wants (mode ``follow``).
+*Return*: a calm host hands back what it can spare, a quarter of it a tick, the heaviest guests first, up to each
+guest's maximum (mode ``pressure``) or to what it wants (mode ``follow``).
 """
 
 from memtide.model.decision import HostState
@@ -13,7 +13,6 @@ from memtide.policy.assess import Case
 from memtide.policy.constants import (
     CUSHION_BYTES,
     DEAD_BAND_BYTES,
-    DWELL_BEFORE_RETURN_S,
     FOLLOW_BURST_BYTES,
     FOLLOW_WANT_RATIO,
     RETURN_SHARE,
@@ -21,7 +20,6 @@ from memtide.policy.constants import (
 )
 from memtide.policy.host_state import BETTER_BY
 from memtide.policy.plan import Move, Room
-from memtide.policy.share import Claim, fill
 
 __all__ = ["give_back", "lend_room", "want_bytes"]
 
@@ -51,26 +49,29 @@ def lend_room(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) 
 
 
 def give_back(cases: dict[str, Case], room: Room, limits: Limits, now_s: float) -> dict[str, Move]:
-    """Return what is handed back while the host has more than it needs."""
+    """Return what is handed back while the host has more than it needs, to as few guests at a time as can have it."""
     spare_bytes = room.available_bytes - room.growing_bytes - int(BETTER_BY * room.reserve_bytes)
-    claims = {}
+    short = {}
     for uuid, case in cases.items():
         goal_bytes = min(case.ceiling_bytes, want_bytes(case)) if limits.mode is Mode.FOLLOW else case.ceiling_bytes
-        short_bytes = goal_bytes - case.promised_bytes
-        recent = now_s - case.track.taken_at_s < DWELL_BEFORE_RETURN_S
-        if short_bytes > 0 and not recent and _can_get(case):
-            claims[uuid] = Claim(cap_bytes=short_bytes, weight=case.limits.weight)
-    shares = fill(int(RETURN_SHARE * spare_bytes), claims)
-    return {
-        uuid: Move(
+        recent = now_s < case.track.dwell_until_s
+        if goal_bytes > case.promised_bytes and not recent and _can_get(case):
+            short[uuid] = goal_bytes - case.promised_bytes
+    moves = {}
+    left_bytes = int(RETURN_SHARE * spare_bytes)
+    for uuid in sorted(short, key=lambda uuid: (-cases[uuid].limits.weight, -short[uuid], uuid)):
+        # the last crumbs are given too, or a guest would stay just short of its goal for ever
+        least_bytes = min(short[uuid], cases[uuid].dead_band_bytes)
+        share_bytes = min(short[uuid], max(left_bytes, least_bytes))
+        if left_bytes <= 0 or share_bytes > spare_bytes:
+            break
+        left_bytes -= share_bytes
+        moves[uuid] = Move(
             to_bytes=cases[uuid].promised_bytes + share_bytes,
             reason=Reason(code=ReasonCode.RETURN, numbers=room.numbers() | {"share_bytes": share_bytes}),
             gain_bytes=-share_bytes,
         )
-        for uuid, share_bytes in shares.items()
-        # the last crumbs to the ceiling are given too, or a guest would stay just short of it for ever
-        if share_bytes >= min(cases[uuid].dead_band_bytes, claims[uuid].cap_bytes)
-    }
+    return moves
 
 
 def want_bytes(case: Case) -> int:

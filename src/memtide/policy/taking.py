@@ -2,7 +2,8 @@
 
 Free memory before page cache, because it costs a guest nothing but room. Free memory is taken from as few guests as
 will do, the largest holders first and all they hold: a driver hands out the memory freed last, so a guest whose
-slack is gone as a whole can be given its room back untouched, and the others are not disturbed. Cache is taken from
+slack is gone as a whole can be given its room back untouched, and the others are not disturbed. In a hurry it is taken
+from all at once. Cache is taken from
 all in proportion, because nobody knows beforehand which of it is in use.
 """
 
@@ -26,6 +27,9 @@ from memtide.policy.returning import want_bytes
 from memtide.policy.share import Claim, fill
 
 __all__ = ["take"]
+
+HURRY = {HostState.HARD, HostState.LOW}
+"""In these states all guests are asked at once: many drivers are quicker than one, and one may stand still."""
 
 
 def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: int, limits: Limits) -> dict[str, Move]:
@@ -64,20 +68,34 @@ def _shares(donors: dict[str, Case], wanted_bytes: int, state: HostState) -> dic
         for uuid, case in donors.items()
         if uuid not in proven
     }
-    easy = {uuid: _spare(case, case.easy_slack_with(state), state) for uuid, case in proven.items()}
-    left_bytes = wanted_bytes
-    for uuid in sorted(easy, key=lambda uuid: (-easy[uuid] / proven[uuid].limits.weight, uuid)):
-        worth = easy[uuid] >= proven[uuid].dead_band_bytes
-        shares[uuid] = min(easy[uuid], max(left_bytes, MOST_AT_ONCE_BYTES)) if left_bytes > 0 and worth else 0
-        left_bytes -= shares[uuid]
+    shares |= _of_free(proven, wanted_bytes, state)
+    left_bytes = wanted_bytes - sum(shares[uuid] for uuid in proven)
     if left_bytes > 0:
         rest = {
             uuid: max(0, _spare(case, case.slack_with(state), state) - shares[uuid]) for uuid, case in proven.items()
         }
-        claims = {uuid: Claim(cap_bytes=s, weight=s / proven[uuid].limits.weight) for uuid, s in rest.items()}
-        for uuid, cache_bytes in fill(left_bytes, claims).items():
+        for uuid, cache_bytes in _in_proportion(proven, rest, left_bytes).items():
             shares[uuid] += cache_bytes
     return shares
+
+
+def _of_free(cases: dict[str, Case], wanted_bytes: int, state: HostState) -> dict[str, int]:
+    """Return what of it is free memory of the guests: from few, or in a hurry from all at once."""
+    easy = {uuid: _spare(case, case.easy_slack_with(state), state) for uuid, case in cases.items()}
+    easy = {uuid: slack if slack >= cases[uuid].dead_band_bytes else 0 for uuid, slack in easy.items()}
+    if state in HURRY:
+        return _in_proportion(cases, easy, wanted_bytes)
+    shares, left_bytes = {}, wanted_bytes
+    for uuid in sorted(easy, key=lambda uuid: (-easy[uuid] / cases[uuid].limits.weight, uuid)):
+        shares[uuid] = min(easy[uuid], max(left_bytes, MOST_AT_ONCE_BYTES)) if left_bytes > 0 else 0
+        left_bytes -= shares[uuid]
+    return shares
+
+
+def _in_proportion(cases: dict[str, Case], slack: dict[str, int], wanted_bytes: int) -> dict[str, int]:
+    """Return shares in proportion to slack over weight."""
+    claims = {uuid: Claim(cap_bytes=s, weight=s / cases[uuid].limits.weight) for uuid, s in slack.items()}
+    return fill(wanted_bytes, claims)
 
 
 def _follow(cases: dict[str, Case], room: Room) -> dict[str, Move]:

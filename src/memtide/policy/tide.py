@@ -37,7 +37,7 @@ from memtide.model.limits import Limits
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.assess import Case, Track, assess
-from memtide.policy.constants import ASK_AGAIN_S, COOL_AFTER_RELIEF_S
+from memtide.policy.constants import ASK_AGAIN_S, COOL_AFTER_RELIEF_S, DWELL_AFTER_CACHE_S, DWELL_BEFORE_RETURN_S
 from memtide.policy.cooperation import asked, given_up, sent_by_hand
 from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
@@ -119,7 +119,7 @@ class Tide:
             course = sent_by_hand(track.course, action.from_bytes, action.to_bytes, track.seen_at_s)
         elif reply.result in {Result.NOT_SENT, Result.WITHHELD}:
             course = msgspec.structs.replace(track.course, target_bytes=None, settled=True)
-            track = msgspec.structs.replace(track, cool_until_s=0.0, taken_at_s=0.0)
+            track = msgspec.structs.replace(track, cool_until_s=0.0, taken_at_s=0.0, dwell_until_s=0.0)
         else:
             course = given_up(track.course, track.seen_at_s)
         return msgspec.structs.replace(
@@ -162,9 +162,14 @@ def _remember(case: Case, move: Move | None, now_s: float) -> Track:
         return msgspec.structs.replace(track, cool_until_s=now_s + COOL_AFTER_RELIEF_S)
     if move.gain_bytes <= 0:
         return track
-    # room that goes back to a guest whose page cache was taken is filled with cache again
-    peak = proven(track.peak) if move.gain_bytes > case.idle_free_bytes else track.peak
-    return msgspec.structs.replace(track, taken_at_s=now_s, peak=peak)
+    # a guest whose page cache was taken fills what comes back with cache again
+    cache = move.gain_bytes > case.idle_free_bytes
+    return msgspec.structs.replace(
+        track,
+        taken_at_s=now_s,
+        dwell_until_s=now_s + (DWELL_AFTER_CACHE_S if cache else DWELL_BEFORE_RETURN_S),
+        peak=proven(track.peak) if cache else track.peak,
+    )
 
 
 def _actions(cases: dict[str, Case], moves: dict[str, Move]) -> Iterable[SetMemory]:
