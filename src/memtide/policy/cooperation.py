@@ -87,6 +87,8 @@ def changed_by_others(course: Course, before_bytes: int, now_bytes: int) -> bool
 def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, gain_bytes: int, now_s: float) -> Course:  # noqa: PLR0913 - by keyword
     """Return the course after the guest was given a new target, from which the host is to gain so much."""
     current_bytes = guest.observed.current_bytes
+    # asked for more of the same while it stands still, it stands still all the longer
+    onward = course.remaining_bytes(current_bytes) * (target_bytes - current_bytes) > 0
     return msgspec.structs.replace(
         course,
         target_bytes=target_bytes,
@@ -96,7 +98,7 @@ def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, g
         expected_bytes=gain_bytes,
         not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
-        progress_at_s=now_s,
+        progress_at_s=course.progress_at_s if onward else now_s,
         settled=False,
     )
 

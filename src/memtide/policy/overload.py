@@ -133,7 +133,11 @@ def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[
 
 
 def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room, left_bytes: int) -> dict[str, Move]:
-    lacks = {uuid: sizes[uuid] - case.promised_bytes for uuid, case in cases.items() if not case.stuck}
+    lacks = {
+        uuid: min(sizes[uuid], case.ceiling_bytes) - case.promised_bytes
+        for uuid, case in cases.items()
+        if not case.stuck
+    }
     claims = {
         uuid: Claim(cap_bytes=lack_bytes, weight=cases[uuid].limits.weight)
         for uuid, lack_bytes in lacks.items()

@@ -48,7 +48,8 @@ def take(cases: dict[str, Case], room: Room, missing_bytes: int, unmet_bytes: in
 
 def _gives(case: Case) -> bool:
     """Say whether a guest may be asked at all."""
-    return case.idle_bytes > 0 and not case.starving and not case.doubted
+    on_trial = case.track.course.on_probation and case.moving_bytes < 0
+    return case.idle_bytes > 0 and not case.starving and not case.doubted and not on_trial
 
 
 def _spare(case: Case, slack_bytes: int, state: HostState) -> int:
