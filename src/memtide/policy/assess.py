@@ -98,6 +98,8 @@ class Case(Model, frozen=True, kw_only=True):
     @property
     def touching_bytes(self) -> int:
         """Return what its growth will cost the host before the law can act again: what it finds free costs nothing."""
+        if self.hands_off is not None or self.stats is not StatsState.FRESH:
+            return 0  # how it grew once says nothing of now
         # memory freed last is used first, so a guest grows into what is resident already
         growth_bytes = int(self.track.estimate.growth_bps * REACTION_S) - self.idle_free_bytes
         return max(0, min(growth_bytes, self.untouched_bytes))
@@ -221,9 +223,11 @@ def _clock_set_back(before: Track, now_s: float) -> Track:
     course = msgspec.structs.replace(
         before.course, progress_at_s=now_s, retry_at_s=min(before.course.retry_at_s, now_s)
     )
+    found = msgspec.structs.replace(before.estimate, current_since_s=min(before.estimate.current_since_s, now_s))
     return msgspec.structs.replace(
         before,
         course=course,
+        estimate=found,
         cool_until_s=0.0,
         foreign_until_s=0.0,
         taken_at_s=0.0,

@@ -33,6 +33,7 @@ __all__ = [
     "KSM_FAST_PAGES",
     "LOOK_AHEAD_S",
     "MOST_AT_ONCE_BYTES",
+    "OVERLOAD_AFTER_NO_SWAP_S",
     "OVERLOAD_AFTER_S",
     "OVERLOAD_AHEAD_S",
     "OVERLOAD_OVER_AFTER_S",
@@ -141,6 +142,8 @@ memory that was never touched (HyperAlloc), and guests at 200 % have many GiB of
 OVERLOAD_AFTER_S: Final = 2.0
 """It must seem so for so long. Reports of guests that grow and of guests that shrink come at different moments, and
 for a second or two their sum is nobody's need: a false overload made real guests thrash for minutes."""
+OVERLOAD_AFTER_NO_SWAP_S: Final = 1.0
+"""The same on a host whose swap does not count: the kernel kills next, and a false overload is the lesser evil."""
 OVERLOAD_OVER_AFTER_S: Final = 10.0
 """All needs must have fitted for so long before guests get their room back."""
 SWAP_HURTS_RATIO: Final = 0.4
@@ -174,5 +177,5 @@ ASK_AGAIN_S: Final = 60.0
 KSM_CALM_S: Final = 120.0
 """Scanning stops when the host was calm for so long; merged pages stay merged."""
 KSM_FAST_PAGES: Final = 500
-"""Pages ksmd looks at before it sleeps while the host is under half its reserve: 100 MiB/s at the usual 20 ms. Of
-ksmtuned's most (1250 every 10 ms) a fifth, because guests need the CPU too."""
+"""Pages ksmd looks at before it sleeps while the host is short: 100 MiB/s at the usual 20 ms, 5 % of a core in the lab.
+Of ksmtuned's most (1250 every 10 ms) a fifth, because guests need the CPU too."""

@@ -88,14 +88,17 @@ def asked(course: Course, guest: Guest, found: Estimate, *, target_bytes: int, g
     """Return the course after the guest was given a new target, from which the host is to gain so much."""
     current_bytes = guest.observed.current_bytes
     # asked for more of the same while it stands still, it stands still all the longer
-    onward = course.remaining_bytes(current_bytes) * (target_bytes - current_bytes) > 0
+    remaining_bytes = course.remaining_bytes(current_bytes)
+    onward = remaining_bytes * (target_bytes - current_bytes) > 0
+    # what was asked for before and is still to come is not forgotten
+    coming_bytes = min(abs(course.expected_bytes), abs(remaining_bytes)) if onward else 0
     return msgspec.structs.replace(
         course,
         target_bytes=target_bytes,
         from_bytes=current_bytes,
         cost_bytes=guest.observed.host_cost_bytes,
         swapped_bytes=guest.observed.swapped_bytes or 0,
-        expected_bytes=gain_bytes,
+        expected_bytes=gain_bytes + (coming_bytes if remaining_bytes < 0 else -coming_bytes),
         not_free_bytes=found.not_free_bytes,
         left_bytes=abs(target_bytes - current_bytes),
         progress_at_s=course.progress_at_s if onward else now_s,

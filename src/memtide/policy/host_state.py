@@ -68,6 +68,8 @@ def line_bytes(state: HostState, reserve_bytes: int) -> int:
 def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:
     """Return the track after one more reading."""
     now_s, stalls = host.taken_at_s, look(track.stalls, host)
+    if now_s < track.since_s:  # the clock was set back
+        track = HostTrack(state=track.state, since_s=now_s)
     now_rank = LADDER.index(_state_now(host, reserve_bytes, scale=1.0))
     rank = LADDER.index(track.state)
     if track.since_s == 0.0 or now_rank > rank:
@@ -75,7 +77,6 @@ def observe_host(track: HostTrack, host: Host, reserve_bytes: int) -> HostTrack:
     calm_rank = LADDER.index(_state_now(host, reserve_bytes, scale=BETTER_BY))
     if calm_rank >= rank:
         return HostTrack(state=track.state, since_s=track.since_s, stalls=stalls)
-    # the clock may have been set back
     better_since_s = now_s if track.better_since_s is None else min(now_s, track.better_since_s)
     if now_s - better_since_s < BETTER_FOR_S[LADDER[calm_rank]]:
         return HostTrack(state=track.state, since_s=track.since_s, better_since_s=better_since_s, stalls=stalls)

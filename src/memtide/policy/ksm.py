@@ -1,7 +1,7 @@
 """When ksmd scans: on when the host is short, off when it was calm for a while.
 
 Merged pages stay merged while ksmd rests (run=0); run=2 would unmerge everything at once and is never written
-here. Under half of the reserve it scans faster: the kernel's default of 100 pages every 20 ms takes minutes to find
+here. While the host is short it scans faster: the kernel's default of 100 pages every 20 ms takes minutes to find
 what guests of one image share, and a host that is so short does not have them. First form: the saving is not weighed
 against ksmd's CPU yet.
 """
@@ -30,7 +30,7 @@ def steer_ksm(host: Host, track: HostTrack, reserve_bytes: int, limits: Limits) 
         wanted["run"] = "0"
     by_hand = host.ksm.advisor_mode in {None, "none"}
     slow = by_hand and host.ksm.pages_to_scan is not None and host.ksm.pages_to_scan < KSM_FAST_PAGES
-    if slow and track.state in {HostState.HARD, HostState.LOW}:
+    if slow and short:
         wanted["pages_to_scan"] = str(KSM_FAST_PAGES)
     if not wanted:
         return None

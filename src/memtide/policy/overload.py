@@ -17,7 +17,14 @@ from memtide.model.base import Model
 from memtide.model.decision import HostState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
-from memtide.policy.constants import DEAD_BAND_BYTES, OVERLOAD_AFTER_S, OVERLOAD_AHEAD_S, OVERLOAD_OVER_AFTER_S
+from memtide.policy.constants import (
+    CUSHION_BYTES,
+    DEAD_BAND_BYTES,
+    OVERLOAD_AFTER_NO_SWAP_S,
+    OVERLOAD_AFTER_S,
+    OVERLOAD_AHEAD_S,
+    OVERLOAD_OVER_AFTER_S,
+)
 from memtide.policy.plan import Move, Numbers, Room
 from memtide.policy.relief import CRUMB_BYTES, relief_numbers, relieve
 from memtide.policy.share import Claim, fill
@@ -48,7 +55,8 @@ def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> 
     if room.state is HostState.HIGH or not _comes(able, spare_bytes + room.swap_bytes):
         return Overload()
     since_s = now_s if before.comes_since_s is None else min(now_s, before.comes_since_s)
-    return Overload(on=now_s - since_s >= OVERLOAD_AFTER_S, comes_since_s=since_s)
+    enough_s = OVERLOAD_AFTER_S if room.swap_bytes else OVERLOAD_AFTER_NO_SWAP_S
+    return Overload(on=now_s - since_s >= enough_s, comes_since_s=since_s)
 
 
 def _comes(able: dict[str, Case], spare_bytes: int) -> bool:
@@ -80,7 +88,7 @@ def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]
     budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2 - granted_bytes
     sizes = {uuid: case.floor_bytes for uuid, case in able.items()}
     # what guests use comes before what they may use soon: a cushion is not worth anybody's need
-    for goal in ({uuid: min(needs[uuid], case.track.estimate.demand_bytes) for uuid, case in able.items()}, needs):
+    for goal in ({uuid: min(needs[uuid], _uses(case)) for uuid, case in able.items()}, needs):
         claims = {
             uuid: Claim(cap_bytes=max(0, goal[uuid] - sizes[uuid]), weight=case.limits.weight)
             for uuid, case in able.items()
@@ -98,7 +106,13 @@ def _able(cases: dict[str, Case]) -> dict[str, Case]:
 
 def _need(case: Case) -> int:
     """Return what a guest needs at least, up to what it may have."""
-    return max(case.floor_bytes, min(case.ceiling_bytes, case.keep_with(HostState.LOW)))
+    return max(case.floor_bytes, min(case.ceiling_bytes, max(_uses(case), case.keep_with(HostState.LOW))))
+
+
+def _uses(case: Case) -> int:
+    """Return what a guest uses, or would: one that has nothing left cannot show what it lacks."""
+    beyond_bytes = case.bound_bytes + CUSHION_BYTES[HostState.HARD] if case.starving else 0
+    return max(case.track.estimate.demand_bytes, beyond_bytes)
 
 
 def _held(case: Case) -> int:

@@ -90,7 +90,9 @@ class Tide:
         absent = {a.uuid: state.tracks[a.uuid] for a in snapshot.absent if a.uuid in state.tracks}
         periods = _periods(cases.values(), limits, now_s)
         tracks |= {p.uuid: msgspec.structs.replace(tracks[p.uuid], period_asked_at_s=now_s) for p in periods}
-        ksm = None if now_s < state.ksm_retry_at_s else steer_ksm(snapshot.host, host, reserve_bytes, limits)
+        # a clock that was set back must not make it wait for hours
+        waits = 0 < state.ksm_retry_at_s - now_s <= ASK_AGAIN_S
+        ksm = None if waits else steer_ksm(snapshot.host, host, reserve_bytes, limits)
         decision = Decision(
             decided_at_s=now_s,
             policy=self.name,
@@ -189,7 +191,8 @@ def _withdrawals(before: TideState, cases: dict[str, Case]) -> Iterable[SetMemor
     """Take back a target that a stuck guest cannot reach: its driver would try for ever, at its own cost."""
     for uuid, case in cases.items():
         old = before.tracks.get(uuid)
-        if old is None or old.course.target_bytes is None or case.hands_off is not None:
+        held = case.spared is ReasonCode.HELD
+        if old is None or old.course.target_bytes is None or case.hands_off is not None or held:
             continue
         current_bytes = case.guest.observed.current_bytes
         if case.track.course.failures > old.course.failures and old.course.target_bytes < current_bytes:
