@@ -84,7 +84,7 @@ def histories(draw: st.DrawFn) -> list[Snapshot]:
     return ticks
 
 
-@settings(max_examples=200)
+@settings(max_examples=80, deadline=None)
 @given(
     history=histories(),
     mode=st.sampled_from(Mode),
@@ -115,7 +115,7 @@ def test_no_history_makes_the_law_hurt_a_guest(history: list[Snapshot], mode: Mo
                 assert abs(seen.reported.updated_at_s - snapshot.taken_at_s) <= 10
 
 
-@settings(max_examples=50)
+@settings(max_examples=25, deadline=None)
 @given(history=histories())
 def test_the_law_is_a_function(history: list[Snapshot]) -> None:
     """The same history gives the same decisions: a replay is the truth."""
