@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from make import START_S as START
+from make import guest, snapshot
 from mixed import holding, mixed
 
 from memtide.model.action import SetMemory
 from memtide.model.guest import Reported
 from memtide.model.limits import GuestLimits, Limits
+from memtide.model.snapshot import Snapshot
 from memtide.policy.host_state import reserve_for
 from memtide.policy.tide import Tide
 from memtide.sim.behaviours import Behaviour, Lying, Stuck
@@ -129,9 +132,41 @@ def idles_with_a_floor() -> float:
     return max(0.0, 700 - min(move.to_bytes for move in trace.moves) / MIB)
 
 
-def swapped_on_a_short_host() -> float:
-    """A host by chance, number 20: guests of all kinds, of which some swap."""
-    return _mixed(20).reversals
+def _size_given(*seen: Snapshot) -> float:
+    """Return the size in MiB that a guest has in the end of these looks, if it does at once as it is told."""
+    law, limits = Tide(), Limits(reserve_bytes=GIB)
+    state = law.initial()
+    for snapshot_ in seen:
+        state, decision = law.decide(state, snapshot_, limits)
+    sizes = [action.to_bytes for action in decision.actions if isinstance(action, SetMemory)]
+    return max(sizes, default=seen[-1].guests[0].observed.current_bytes) / MIB
+
+
+def swaps_out_what_it_uses() -> float:
+    """Between two reports a guest of 500 MiB that uses 300 swapped out 200 more, and looks comfortable."""
+    usual = {"current_bytes": 500 * MIB, "used_bytes": 300 * MIB}
+    seen = [
+        snapshot(
+            guest("g", at_s=START + 2 * i, swap_out_bytes_total=200 * MIB * i, **usual),
+            at_s=START + 2 * i,
+            available_bytes=1100 * MIB,
+        )
+        for i in range(2)
+    ]
+    return max(0.0, 540 - _size_given(*seen))
+
+
+def starves_on_a_short_host() -> float:
+    """A guest that began to grow has next to nothing left, on a host at 60 % of its reserve."""
+    seen = [
+        snapshot(
+            guest("g", at_s=START + 2 * i, current_bytes=500 * MIB, used_bytes=(250 + 180 * i) * MIB),
+            at_s=START + 2 * i,
+            available_bytes=600 * MIB,
+        )
+        for i in range(2)
+    ]
+    return max(0.0, 700 - _size_given(*seen))
 
 
 def reads_its_files_again() -> float:

@@ -127,7 +127,7 @@ SAFEGUARDS: Final[dict[str, Safeguard]] = {
     "swap debt": Safeguard(
         "A guest that swapped looks comfortable and is not: what it swapped out is its demand still.",
         (("policy.demand.add_up", no_debt),),
-        worlds.swapped_on_a_short_host, "reversals", 15,
+        worlds.swaps_out_what_it_uses, "MiB that it is given less than it uses and swapped", 0,
     ),
     "hot cache": Safeguard(
         "Files that a guest reads again and again are not taken for memory to spare.",
@@ -148,7 +148,7 @@ SAFEGUARDS: Final[dict[str, Safeguard]] = {
         "Relief may use the reserve, down to the emergency line.",
         (("policy.plan.Room.for_relief_bytes",
           property(lambda room: max(0, room.available_bytes - room.growing_bytes - room.reserve_bytes))),),
-        worlds.mixed_shortage(6), "shortage, GiB.s", 1,
+        worlds.starves_on_a_short_host, "MiB that it has less than it soon needs", 0,
     ),
     "emergency line": Safeguard(
         "Below a quarter of the reserve nobody grows: the host is not filled to its last page.",

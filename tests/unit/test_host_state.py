@@ -1,5 +1,6 @@
 """The host's states, their hysteresis, and what pressure may say."""
 
+import msgspec
 import pytest
 from make import GIB, MIB, START_S, host
 
@@ -73,3 +74,10 @@ def test_huge_pages_are_not_the_guests() -> None:
     pooled = host(total_bytes=24 * GIB, huge_pages_total_bytes=20 * GIB)
 
     assert reserve_for(pooled, Limits()) == int(0.15 * 4 * GIB)
+
+
+def test_a_host_without_pressure_figures_is_judged_by_its_memory() -> None:
+    """Kernels without PSI are as safe."""
+    silent = msgspec.structs.replace(host(available_bytes=900 * MIB), pressure=None)
+
+    assert states(silent) == [HostState.SOFT]

@@ -189,13 +189,13 @@ def test_ksm_rests_after_two_calm_minutes() -> None:
     assert steered(HostState.HIGH, for_s=120.0, run=0) is None
 
 
-def test_ksm_scans_faster_under_half_of_the_reserve_unless_the_kernel_steers_it_itself() -> None:
+def test_ksm_scans_faster_on_a_short_host_unless_the_kernel_steers_it_itself() -> None:
     """The kernel's advisor and a speed that is high enough are left alone."""
     fast = steered(HostState.HARD, run=1, pages_to_scan=100)
 
     assert fast is not None
     assert fast.files == {"pages_to_scan": "500"}
-    assert steered(HostState.SOFT, run=1, pages_to_scan=100) is None
+    assert steered(HostState.HIGH, run=1, pages_to_scan=100) is None
     assert steered(HostState.HARD, run=1, pages_to_scan=500) is None
     assert steered(HostState.HARD, run=1, pages_to_scan=100, advisor_mode="scan-time") is None
 
