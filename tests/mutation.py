@@ -84,20 +84,25 @@ def mutants(tree: Path) -> Iterator[Mutant]:
                     yield {"file": path.name, "line": line, "kind": kind, "operator": name, "occurrence": occurrence}
 
 
+def passes(copy: Path) -> bool:
+    """Say whether the tests pass in this tree."""
+    tests = [str(path.relative_to(copy)) for pattern in TESTS for path in sorted(copy.glob(pattern))]
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "h")}
+    try:
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=DEADLINE_S, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def judge(mutant: Mutant, copy: Path) -> Mutant:
     """Return a mutant with what came of it, and what it changes."""
     place = copy / LAW / mutant["file"]
     whole = place.read_text()
     changed = mutate_code(whole, get_operator(f"core/{mutant['operator']}")(), mutant["occurrence"])
     place.write_text(changed)
-    try:
-        tests = [str(path.relative_to(copy)) for pattern in TESTS for path in sorted(copy.glob(pattern))]
-        command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        environment = {"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "h")}
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=DEADLINE_S, check=False)
-        survived = done.returncode == 0
-    except subprocess.TimeoutExpired:
-        survived = False
+    survived = passes(copy)
     place.write_text(whole)
     lines = difflib.unified_diff(whole.splitlines(), changed.splitlines(), n=0, lineterm="")
     return mutant | {"survived": survived, "change": [line for line in lines if line[:3] not in {"---", "+++"}][1:]}
@@ -128,9 +133,11 @@ def main() -> None:
     before = [json.loads(line) for line in asked.results.read_text().splitlines()] if asked.results.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("src", "tests"):
+        for part in ("src", "tests", "docs"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
+        if not passes(copy):
+            sys.exit("the tests fail without any mutant: nothing can be learned")
         whole = list(mutants(copy))
         if asked.again:
             done, to_do = [r for r in before if not r["survived"]], [r for r in before if r["survived"]]

@@ -1,6 +1,9 @@
 """Each safeguard of the law matters: without it its scenario fails. The table is in ``switches``."""
 
+from pathlib import Path
+
 import pytest
+from safeguard_page import table
 from switches import SAFEGUARDS, Safeguard
 
 
@@ -13,3 +16,8 @@ def test_a_safeguard_matters(safeguard: Safeguard, monkeypatch: pytest.MonkeyPat
     without_it = safeguard.scenario()
 
     assert with_it <= safeguard.most < without_it
+
+
+def test_the_page_has_the_table_of_today() -> None:
+    """docs/why/proof.md is written from the same table (safeguard_page prints it)."""
+    assert table() in (Path(__file__).parents[2] / "docs" / "why" / "proof.md").read_text()

@@ -75,11 +75,12 @@ def test_nothing_is_taken_below_what_is_kept() -> None:
 
 def test_follow_mode_leaves_a_guest_what_it_wants() -> None:
     """It takes from a calm host only what is beyond demand, 15 % and room for a burst."""
-    guests = [air("wants", 160)]
-    *_, decision = ticks((8000, guests), (8000, guests), limits=Limits(mode=Mode.FOLLOW, reserve_bytes=RESERVE_BYTES))
-    sizes = [action.to_bytes for action in asked(decision).values()]
+    follow = Limits(mode=Mode.FOLLOW, reserve_bytes=RESERVE_BYTES)
+    large, small = air("large", 700), air("small", 260, current_bytes=400 * MIB)
+    *_, decision = ticks((8000, [large, small]), (8000, [large, small]), limits=follow)
 
-    assert all(size >= 140 * MIB * 1.15 + 256 * MIB for size in sizes)
+    assert asked(decision)["large"].change_bytes < 0
+    assert "small" not in asked(decision) or asked(decision)["small"].change_bytes > 0
 
 
 # --- room -------------------------------------------------------------------------------------------------------
