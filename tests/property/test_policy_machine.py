@@ -32,7 +32,7 @@ from memtide.units import GIB, MIB
 
 NAMES: Final = "abcdef"
 U64: Final = st.integers(0, 2**64 - 1)
-WHOLE_BYTES: Final = 3584 * MIB
+WHOLE_BYTES: Final = 3 * GIB
 SPARE_BYTES: Final = GIB
 """With so much beside what all want, nobody need be killed: the reserve, the kernel's own, and a cushion each."""
 HANDS_OFF: Final = {ReasonCode.EXEMPT, ReasonCode.NOT_RUNNING, ReasonCode.NO_BALLOON, ReasonCode.BUSY}
@@ -190,7 +190,9 @@ class Story(RuleBasedStateMachine):
             if action.to_bytes < observed.current_bytes:
                 assert action.to_bytes >= limits.floor_for(observed.maximum_bytes)
                 assert guest.reported is not None
-                assert abs(guest.reported.updated_at_s - self.seen.taken_at_s) <= max(10.0, 3.0 * 5)
+                assert abs(guest.reported.updated_at_s - self.seen.taken_at_s) <= max(
+                    10.0, 3.0 * (guest.traits.stats_period_s or 0)
+                )
                 assert self.seen.taken_at_s - (guest.since_s or 0.0) >= self.limits.boot_grace_s
 
     @invariant()
