@@ -14,14 +14,15 @@ RESERVE_BYTES = 1000 * MIB
 LIMITS = Limits(reserve_bytes=RESERVE_BYTES)
 
 
-def ticks(*worlds: tuple[int, list[dict]], limits: Limits = LIMITS, every_s: float = 2.0) -> list[Decision]:
+def ticks(*worlds: tuple[int, list[dict]], limits: Limits = LIMITS, swap_mib: int = 0) -> list[Decision]:
     """Return what the law decides of hosts with so much available (MiB) and such guests, one after the other."""
     law, decisions = Tide(), []
+    swap = {"swap_total_bytes": swap_mib * MIB, "swap_free_bytes": swap_mib * MIB}
     state = law.initial()
     for tick, (available_mib, kinds) in enumerate(worlds):
-        at_s = START_S + every_s * tick
+        at_s = START_S + 2.0 * tick
         guests = (guest(**kind, at_s=at_s) for kind in kinds)
-        seen: Snapshot = snapshot(*guests, at_s=at_s, available_bytes=available_mib * MIB)
+        seen: Snapshot = snapshot(*guests, at_s=at_s, available_bytes=available_mib * MIB, **swap)
         state, decision = law.decide(state, seen, limits)
         decisions.append(decision)
     return decisions
@@ -129,6 +130,14 @@ def test_a_quarter_of_what_is_spare_goes_back_to_the_heaviest_first() -> None:
     assert given == {"gold": 500}
 
 
+def test_of_equals_the_one_that_lacks_most_is_given_back_first() -> None:
+    """A tick's share goes to the guest that is furthest from its maximum."""
+    guests = [{"name": "a-near", "current_bytes": 900 * MIB}, {"name": "far", "current_bytes": 300 * MIB}]
+    decision = ticks((1850, guests))[0]
+
+    assert set(asked(decision)) == {"far"}
+
+
 def test_nobody_grows_above_a_ceiling() -> None:
     """An operator's ceiling holds for what is given back."""
     small = [{"name": "g", "current_bytes": 500 * MIB}]
@@ -146,13 +155,13 @@ def growing(name: str, used_mib: int) -> dict:
     return {"name": name, "maximum_bytes": 2 * GIB, "used_bytes": used_mib * MIB}
 
 
-def overloaded(limits: Limits = LIMITS) -> Decision:
+def overloaded(limits: Limits = LIMITS, swap_mib: int = 0) -> Decision:
     """Return the decision on two guests that grow by 300 MiB a second on a host that has next to nothing."""
     worlds = [
         (900 - 250 * i, [growing("gold", 300 + 600 * min(i, 2)), growing("lead", 300 + 600 * min(i, 2))])
         for i in range(4)
     ]
-    return ticks(*worlds, limits=limits)[-1]
+    return ticks(*worlds, limits=limits, swap_mib=swap_mib)[-1]
 
 
 def test_in_overload_those_with_room_give_it_before_it_is_used() -> None:
@@ -176,3 +185,8 @@ def test_in_overload_a_floor_holds() -> None:
     limits = Limits(reserve_bytes=RESERVE_BYTES, defaults=GuestLimits(floor_bytes=1500 * MIB))
 
     assert all(action.to_bytes >= 1500 * MIB for action in asked(overloaded(limits)).values())
+
+
+def test_while_the_hosts_swap_helps_nobody_is_cut() -> None:
+    """Cold pages are a far better victim than any guest's need."""
+    assert not [action for action in asked(overloaded(swap_mib=32768)).values() if action.change_bytes < 0]
