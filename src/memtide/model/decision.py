@@ -75,4 +75,5 @@ class Decision(Model, frozen=True, kw_only=True):
     budget: Budget
     verdicts: tuple[Verdict, ...]
     actions: tuple[Action, ...] = ()
-    """Starving guests first, then what frees memory, then what is handed back: each fits the room there is now."""
+    """Statistics periods, then starving guests, what frees memory, what is handed back (in overload what frees memory
+    comes first), then KSM. They are sent at the same time; each fits the room there is now."""

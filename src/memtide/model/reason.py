@@ -15,6 +15,8 @@ class ReasonCode(enum.StrEnum):
     """The guest starves: little usable memory left for its growth, or it swaps."""
     RETURN = "return"
     """The host is well above its reserve again; what was taken goes back."""
+    SHARE = "share"
+    """The needs of all are more than the host has; its share by weight is more than it has."""
     ROOM = "room"
     """Its slack went home; it gets back room that costs the host nothing until it is touched."""
     # a guest gives memory

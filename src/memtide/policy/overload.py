@@ -18,7 +18,6 @@ from memtide.model.decision import HostState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import (
-    CUSHION_BYTES,
     DEAD_BAND_BYTES,
     OVERLOAD_AFTER_NO_SWAP_S,
     OVERLOAD_AFTER_S,
@@ -26,7 +25,7 @@ from memtide.policy.constants import (
     OVERLOAD_OVER_AFTER_S,
 )
 from memtide.policy.plan import Move, Numbers, Room
-from memtide.policy.relief import CRUMB_BYTES, relief_numbers, relieve
+from memtide.policy.relief import CRUMB_BYTES, relieve
 from memtide.policy.share import Claim, fill
 
 __all__ = ["Overload", "look", "share_out"]
@@ -88,7 +87,7 @@ def share_out(cases: dict[str, Case], room: Room) -> tuple[dict[str, Move], int]
     budget_bytes = held_bytes + room.above_emergency_bytes - room.emergency_bytes // 2 - granted_bytes
     sizes = {uuid: case.floor_bytes for uuid, case in able.items()}
     # what guests use comes before what they may use soon: a cushion is not worth anybody's need
-    for goal in ({uuid: min(needs[uuid], _uses(case)) for uuid, case in able.items()}, needs):
+    for goal in ({uuid: min(needs[uuid], case.track.estimate.demand_bytes) for uuid, case in able.items()}, needs):
         claims = {
             uuid: Claim(cap_bytes=max(0, goal[uuid] - sizes[uuid]), weight=case.limits.weight)
             for uuid, case in able.items()
@@ -106,13 +105,7 @@ def _able(cases: dict[str, Case]) -> dict[str, Case]:
 
 def _need(case: Case) -> int:
     """Return what a guest needs at least, up to what it may have."""
-    return max(case.floor_bytes, min(case.ceiling_bytes, max(_uses(case), case.keep_with(HostState.LOW))))
-
-
-def _uses(case: Case) -> int:
-    """Return what a guest uses, or would: one that has nothing left cannot show what it lacks."""
-    beyond_bytes = case.bound_bytes + CUSHION_BYTES[HostState.HARD] if case.starving else 0
-    return max(case.track.estimate.demand_bytes, beyond_bytes)
+    return max(case.floor_bytes, min(case.ceiling_bytes, case.keep_with(HostState.LOW)))
 
 
 def _held(case: Case) -> int:
@@ -138,7 +131,7 @@ def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[
     return {
         uuid: Move(
             to_bytes=sizes[uuid],
-            reason=_reason(case, sizes[uuid], room),
+            reason=_reason(case, sizes[uuid], room, ReasonCode.OVERLOAD),
             gain_bytes=max(0, (case.resident_bytes or 0) - sizes[uuid]),
         )
         for uuid, case in cases.items()
@@ -160,11 +153,7 @@ def _grows(cases: dict[str, Case], sizes: dict[str, int], room: Room, left_bytes
     return {
         uuid: Move(
             to_bytes=cases[uuid].promised_bytes + share_bytes,
-            reason=Reason(
-                code=ReasonCode.RELIEF,
-                numbers=relief_numbers(cases[uuid], room)
-                | {"share_bytes": share_bytes, "wanted_bytes": lacks[uuid], "weight": cases[uuid].limits.weight},
-            ),
+            reason=_reason(cases[uuid], sizes[uuid], room, ReasonCode.SHARE),
             gain_bytes=-share_bytes,
         )
         for uuid, share_bytes in fill(left_bytes, claims).items()
@@ -177,11 +166,11 @@ def _least(case: Case) -> int:
     return CRUMB_BYTES if case.starving else case.dead_band_bytes
 
 
-def _reason(case: Case, size_bytes: int, room: Room) -> Reason:
+def _reason(case: Case, size_bytes: int, room: Room, code: ReasonCode) -> Reason:
     numbers: Numbers = {
         "emergency_bytes": room.emergency_bytes,
         "need_bytes": _need(case),
         "share_bytes": size_bytes,
         "weight": case.limits.weight,
     }
-    return Reason(code=ReasonCode.OVERLOAD, numbers=room.numbers() | numbers)
+    return Reason(code=code, numbers=room.numbers() | numbers)

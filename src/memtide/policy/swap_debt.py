@@ -38,7 +38,9 @@ def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_byte
         return before
     known_bytes = min(before.known_bytes + out_bytes, maximum_bytes)
     fade = 2.0 ** (-interval_s / SWAP_DEBT_HALF_LIFE_S)
-    debt_bytes = min(before.debt_bytes * fade + out_bytes - in_bytes, float(known_bytes))
+    owed_bytes = before.debt_bytes * fade + out_bytes - in_bytes
+    # what goes out and comes back in one interval did not fit: a guest that thrashes shows it neither as use nor as net
+    debt_bytes = min(max(owed_bytes, min(out_bytes, in_bytes)), float(known_bytes))
     return SwapDebt(
         debt_bytes=debt_bytes if debt_bytes >= PAGE_BYTES else 0.0,
         out_bytes=out_bytes,

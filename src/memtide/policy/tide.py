@@ -2,7 +2,8 @@
 
 Theory. The host can only gain memory that is *resident and not needed*::
 
-    slack = min(host cost - QEMU's own, current) - keep
+    idle  = min(host cost - QEMU's own, current) - demand
+    slack = min(idle, current - keep)
     keep  = 1.02 demand + cushion(host state) + 5 s growth        (never below the guest's floor)
 
 Memory a guest never touched costs the host nothing and is its room to grow without asking: it is left alone, and a

@@ -26,6 +26,8 @@ __all__ = ["SUFFIX", "Scenario", "find", "names", "parse"]
 SUFFIX: Final = ".toml"
 FOLDER: Final = "scenarios"
 STEP_S: Final = 0.1
+MOST_GUESTS: Final = 10_000
+"""A typing error must not fill the machine's memory."""
 
 
 class Scenario(Model, frozen=True, kw_only=True):
@@ -145,6 +147,8 @@ def _guests(blocks: list[Reader], chance: random.Random) -> tuple[GuestSpec, ...
         count = block.take("count", WHOLE, None)
         if count is not None and count < 1:
             raise block.wrong("count", f"{count} guests are none; write 1 or more")
+        if count is not None and count > MOST_GUESTS:
+            raise block.wrong("count", f"{count} guests are more than the {MOST_GUESTS} that one block can have")
         for index in range(1 if count is None else count):
             own_name = name if count is None else f"{name}-{index}"
             if own_name in guests:

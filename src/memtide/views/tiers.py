@@ -43,6 +43,11 @@ TIERS: Final[dict[ReasonCode, Tier]] = {
         line="all needs above what the host has over its emergency line[ of {emergency_bytes}][: its share by weight "
         "{weight} is {share_bytes} of {need_bytes}]",
     ),
+    ReasonCode.SHARE: Tier(
+        name="need",
+        line="all needs above what the host has over its emergency line[ of {emergency_bytes}][: its share by weight "
+        "{weight} is {share_bytes} of {need_bytes}]",
+    ),
     ReasonCode.ROOM: Tier(
         name="room",
         line="less room than the most it needed lately[: {peak_bytes} and a cushion make {room_bytes}]",

@@ -53,6 +53,12 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         "nothing until it is used",
         next=WHEN_SHORT,
     ),
+    ReasonCode.SHARE: Phrase(
+        doing="gets",
+        says="all guests together need more than the host has; its share by weight is more than it has"
+        "[: {share_of_need}]",
+        next="it gets more as soon as the host has any: stop or move a guest, or give the host swap",
+    ),
     ReasonCode.HOST_SHORT: Phrase(
         doing="gives",
         says=f"host short{RESERVE}[?; holds {{slack_bytes}} it does not need]",
