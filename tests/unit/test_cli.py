@@ -349,7 +349,7 @@ def test_without_a_daemon_every_question_says_so(capsys: pytest.CaptureFixture[s
     [
         (["frobnicate"], "memtide: No such command 'frobnicate'"),
         (["status", "--colour"], "memtide: No such option"),
-        (["log", "--since", "soon"], "memtide: 'soon' is not a number with a unit"),
+        (["log", "--since", "soon"], "memtide: --since: 'soon' is not a number with a unit"),
         (["why"], "memtide: Missing argument 'VM'"),
     ],
 )
