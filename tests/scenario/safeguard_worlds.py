@@ -169,6 +169,15 @@ def starves_on_a_short_host() -> float:
     return max(0.0, 700 - _size_given(*seen))
 
 
+def gives_all_it_can() -> float:
+    """A guest that uses 140 MiB and holds 800 more gives to a host that has nothing at all."""
+    seen = [
+        snapshot(guest("g", at_s=START + 2 * i, resident_bytes=940 * MIB), at_s=START + 2 * i, available_bytes=0)
+        for i in range(2)
+    ]
+    return max(0.0, 170 - _size_given(*seen))
+
+
 def reads_its_files_again() -> float:
     """A guest reads 500 MiB of files again and again; the others have little to give."""
     reader = GuestSpec(name="reader", anonymous=flat(200 * MIB), hot_cache=flat(500 * MIB), swap_bytes=SWAP)
@@ -176,8 +185,8 @@ def reads_its_files_again() -> float:
 
 
 def grows_beyond_its_size() -> float:
-    """A guest of 400 MiB grows to 900 in ten seconds; its reports come a second late."""
-    world = holding([rising(900, for_s=10, stats_lag_s=1.0), *idle(2, 300)], 900)
+    """A guest of 400 MiB grows to 900 in ten seconds; its reports come two seconds late."""
+    world = holding([rising(900, for_s=10, stats_lag_s=2.0), *idle(2, 300)], 500)
     return run(world, 60, 800)["rising"].shortage_gib_s
 
 

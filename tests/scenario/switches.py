@@ -158,7 +158,7 @@ SAFEGUARDS: Final[dict[str, Safeguard]] = {
     "cushion": Safeguard(
         "A guest that gives keeps usable memory for what it does next.",
         (("policy.assess.CUSHION_BYTES", in_all_states(0)),),
-        worlds.mixed_shortage(7), "shortage, GiB.s", 0.4,
+        worlds.gives_all_it_can, "MiB that it keeps less than its use and 30 MiB", 0,
     ),
     "dead band": Safeguard(
         "Small changes are left alone: they are not worth splitting pages for.",
