@@ -170,9 +170,9 @@ def starves_on_a_short_host() -> float:
 
 
 def gives_all_it_can() -> float:
-    """A guest that uses 140 MiB and holds 800 more gives to a host that has nothing at all."""
+    """A guest that uses 140 MiB and has touched all of its 1 GiB gives to a host that has nothing at all."""
     seen = [
-        snapshot(guest("g", at_s=START + 2 * i, resident_bytes=940 * MIB), at_s=START + 2 * i, available_bytes=0)
+        snapshot(guest("g", at_s=START + 2 * i, resident_bytes=GIB), at_s=START + 2 * i, available_bytes=0)
         for i in range(2)
     ]
     return max(0.0, 170 - _size_given(*seen))
