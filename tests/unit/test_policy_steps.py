@@ -58,9 +58,9 @@ def test_taking_is_a_third_more_than_is_missing() -> None:
 
 
 def test_a_guest_that_starves_gives_nothing() -> None:
-    """Not even when it holds resident memory that it does not use."""
+    """Not even when it holds resident memory that it does not use; only overload cuts needs, and here swap helps."""
     thin = {"name": "thin", "current_bytes": 300 * MIB, "used_bytes": 240 * MIB, "resident_bytes": 300 * MIB}
-    *_, decision = ticks((100, [thin]), (100, [thin]), (100, [thin]))
+    *_, decision = ticks((100, [thin]), (100, [thin]), (100, [thin]), swap_mib=4096)
 
     assert decision.verdicts[0].starving
     assert all(action.change_bytes >= 0 for action in asked(decision).values())

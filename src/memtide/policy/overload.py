@@ -8,13 +8,13 @@ steps: what the host has is shared by weight, each guest between its floor and i
 The budget is what the guests hold now, and what the host has above its emergency line and a half. The host's swap only
 decides when this begins: as long as it helps, cold pages are a far better victim than need. Who has more than its share
 gives at once, room that it never touched first, which is why it begins before the last byte is gone; who lacks gets
-what is there, by weight. It ends when all needs, with their usual cushions, have fitted for a while; on a host that is
-high again, when the needs alone have.
+what is there, by weight. It ends when all needs have fitted for a while.
 (Min-funding revocation, Waldspurger, OSDI 2002, in one step; a floor below the need is the price of overload.)
 """
 
 from memtide.model.base import Model
 from memtide.model.decision import HostState
+from memtide.model.guest import StatsState
 from memtide.model.reason import Reason, ReasonCode
 from memtide.policy.assess import Case
 from memtide.policy.constants import (
@@ -47,11 +47,13 @@ def look(before: Overload, cases: dict[str, Case], room: Room, now_s: float) -> 
     able = _able(cases)
     spare_bytes = room.above_emergency_bytes
     if before.on:
-        if sum(_unserved(case, room.state) for case in able.values()) > spare_bytes:
+        if sum(_unserved(case) for case in able.values()) > spare_bytes:
             return Overload(on=True)
         since_s = now_s if before.fits_since_s is None else min(now_s, before.fits_since_s)
         return Overload(on=now_s - since_s < OVERLOAD_OVER_AFTER_S, fits_since_s=since_s)
-    if room.state is HostState.HIGH or not _comes(able, spare_bytes + room.swap_bytes):
+    # who has reported once may have slack to give; the next report tells
+    unknown = any(case.track.estimate.reports == 1 and case.stats is StatsState.FRESH for case in cases.values())
+    if room.state is HostState.HIGH or unknown or not _comes(able, spare_bytes + room.swap_bytes):
         return Overload()
     since_s = now_s if before.comes_since_s is None else min(now_s, before.comes_since_s)
     enough_s = OVERLOAD_AFTER_S if room.swap_bytes else OVERLOAD_AFTER_NO_SWAP_S
@@ -118,13 +120,9 @@ def _held(case: Case) -> int:
     return max(case.resident_bytes or 0, min(not_free_bytes, case.guest.observed.current_bytes))
 
 
-def _unserved(case: Case, state: HostState) -> int:
-    """Return what the guest needs beyond what it holds; negative: it holds idle memory.
-
-    While the host is short, its usual cushion is part of that; a host that is high again shows that needs fit.
-    """
-    needs_bytes = case.track.estimate.demand_bytes if state is HostState.HIGH else case.keep_with(HostState.HIGH)
-    return max(0, needs_bytes - _held(case)) - case.idle_bytes
+def _unserved(case: Case) -> int:
+    """Return what the guest needs beyond what it holds; negative: it holds idle memory."""
+    return max(0, _need(case) - _held(case)) - case.idle_bytes
 
 
 def _shrinks(cases: dict[str, Case], sizes: dict[str, int], room: Room) -> dict[str, Move]:

@@ -25,9 +25,9 @@ def fill(amount_bytes: int, claims: Mapping[str, Claim]) -> dict[str, int]:
     live = {key: claim for key, claim in claims.items() if claim.cap_bytes > 0 and claim.weight > 0}
     shares = dict.fromkeys(claims, 0)
     left_bytes = max(0, amount_bytes)
-    weight_left = sum(claim.weight for claim in live.values())
     # the key breaks ties, so that equal claims are served in an order that does not depend on the caller's
     order = sorted(live, key=lambda key: (live[key].cap_bytes / live[key].weight, key))
+    weight_left = sum(live[key].weight for key in order)
     for key in order:
         claim = live[key]
         shares[key] = min(claim.cap_bytes, int(left_bytes * min(1.0, claim.weight / weight_left)))
