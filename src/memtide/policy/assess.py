@@ -136,20 +136,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     found, course = track.estimate, track.course
     mine = guest_limits(guest, limits)
     stats = stats_state(guest, now_s, limits.period_s)
-    hold = limits.holds.get(guest.uuid)
-    standing = Standing(
-        guest=guest,
-        limits=mine,
-        stats=stats,
-        reports=found.reports,
-        contradicts=found.contradicts,
-        age_s=None if guest.since_s is None else now_s - guest.since_s,
-        boot_grace_s=limits.boot_grace_s,
-        stuck=course.stuck(now_s),
-        held=hold is not None and now_s < hold.until_s,
-        foreign=now_s < track.foreign_until_s,
-        cooling=now_s < track.cool_until_s,
-    )
+    standing = _standing(guest, track, mine, stats, limits, now_s)
     off = hands_off(standing)
     spare = off or spared(standing)
     maximum_bytes = guest.observed.maximum_bytes
@@ -188,6 +175,25 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         horizon_s=horizon_s,
         starving_line_bytes=line_bytes,
         starving=off is None and stats is StatsState.FRESH and _starving(found, line_bytes),
+    )
+
+
+def _standing(  # noqa: PLR0913 - all that eligibility depends on
+    guest: Guest, track: Track, mine: GuestLimits, stats: StatsState, limits: Limits, now_s: float
+) -> Standing:
+    hold = limits.holds.get(guest.uuid)
+    return Standing(
+        guest=guest,
+        limits=mine,
+        stats=stats,
+        reports=track.estimate.reports,
+        contradicts=track.estimate.contradicts,
+        age_s=None if guest.since_s is None else now_s - guest.since_s,
+        boot_grace_s=limits.boot_grace_s,
+        stuck=track.course.stuck(now_s),
+        held=hold is not None and now_s < hold.until_s,
+        foreign=now_s < track.foreign_until_s,
+        cooling=now_s < track.cool_until_s,
     )
 
 
