@@ -135,8 +135,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
     track = _update(before, guest, now_s)
     found, course = track.estimate, track.course
     mine = guest_limits(guest, limits)
-    stats = stats_state(guest, now_s, limits.period_s)
-    standing = _standing(guest, track, mine, stats, limits, now_s)
+    standing = _standing(guest, track, mine, limits, now_s)
     off = hands_off(standing)
     spare = off or spared(standing)
     maximum_bytes = guest.observed.maximum_bytes
@@ -154,7 +153,7 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         guest=guest,
         track=track,
         limits=mine,
-        stats=stats,
+        stats=standing.stats,
         hands_off=off,
         spared=spare,
         floor_bytes=floor_bytes,
@@ -174,18 +173,16 @@ def assess(before: Track | None, guest: Guest, state: HostState, limits: Limits,
         dead_band_bytes=max(DEAD_BAND_BYTES[state], int(DEAD_BAND_RATIO * maximum_bytes)),
         horizon_s=horizon_s,
         starving_line_bytes=line_bytes,
-        starving=off is None and stats is StatsState.FRESH and _starving(found, line_bytes),
+        starving=off is None and standing.stats is StatsState.FRESH and _starving(found, line_bytes),
     )
 
 
-def _standing(  # noqa: PLR0913 - all that eligibility depends on
-    guest: Guest, track: Track, mine: GuestLimits, stats: StatsState, limits: Limits, now_s: float
-) -> Standing:
+def _standing(guest: Guest, track: Track, mine: GuestLimits, limits: Limits, now_s: float) -> Standing:
     hold = limits.holds.get(guest.uuid)
     return Standing(
         guest=guest,
         limits=mine,
-        stats=stats,
+        stats=stats_state(guest, now_s, limits.period_s),
         reports=track.estimate.reports,
         contradicts=track.estimate.contradicts,
         age_s=None if guest.since_s is None else now_s - guest.since_s,
