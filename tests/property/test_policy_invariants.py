@@ -73,6 +73,19 @@ def test_more_weight_or_need_lowers_no_own_share(
     assert fill(amount, before | {"0": Claim(cap_bytes=cap + more, weight=weight)})["0"] >= share - len(claimed)
 
 
+@settings(max_examples=100)
+@given(amount=sizes, claimed=claims)
+def test_who_is_not_whole_gets_as_much_for_its_weight_as_any(amount: int, claimed: list[tuple[int, float]]) -> None:
+    """I4: exact water-filling: only a cap keeps anybody under the level of the others, but for crumbs."""
+    given_ = {str(i): Claim(cap_bytes=cap, weight=weight) for i, (cap, weight) in enumerate(claimed)}
+    shares = fill(amount, given_)
+    crumbs = len(claimed) + 1
+    for key, claim in given_.items():
+        if shares[key] < claim.cap_bytes:
+            level = (shares[key] + crumbs) / claim.weight
+            assert all((shares[k] - crumbs) / c.weight <= level * (1 + 1e-9) for k, c in given_.items())
+
+
 @settings(max_examples=50)
 @given(amount=sizes, claimed=claims)
 def test_the_order_of_claims_does_not_matter(amount: int, claimed: list[tuple[int, float]]) -> None:

@@ -27,3 +27,14 @@ def test_nothing_and_less_than_nothing_share_alike() -> None:
     """A negative amount is no amount."""
     assert fill(-5, claims(a=(50, 1))) == {"a": 0}
     assert fill(5, {}) == {}
+
+
+def test_a_heavy_claim_that_is_served_first_does_not_lower_the_next() -> None:
+    """Whoever is served later shares what is left by the weights that are left, whatever the first one weighed."""
+    claims = {
+        "heavy": Claim(cap_bytes=53, weight=53.0),
+        "a": Claim(cap_bytes=900, weight=6.0),
+        "b": Claim(cap_bytes=900, weight=3.0),
+    }
+
+    assert fill(353, claims) == {"heavy": 53, "a": 200, "b": 100}

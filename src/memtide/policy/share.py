@@ -30,9 +30,10 @@ def fill(amount_bytes: int, claims: Mapping[str, Claim]) -> dict[str, int]:
     weight_left = sum(live[key].weight for key in order)
     for key in order:
         claim = live[key]
-        shares[key] = min(claim.cap_bytes, int(left_bytes * min(1.0, claim.weight / weight_left)))
+        # the sum of weights has rounding errors: nobody's part of the rest is more than the whole of it
+        shares[key] = min(claim.cap_bytes, int(left_bytes * (claim.weight / max(claim.weight, weight_left))))
         left_bytes -= shares[key]
-        weight_left = max(claim.weight, weight_left - claim.weight)
+        weight_left -= claim.weight
     # rounding down leaves a byte or so each; it goes to whoever has room, the last served first
     for key in reversed(order):
         more_bytes = min(left_bytes, live[key].cap_bytes - shares[key])
