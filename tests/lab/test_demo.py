@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_moves_memory_and_kills_nobody(tmp_path: Path) -> None:
-    """Memory goes from guests that have too much to guests that starve, every action has a reason and an outcome."""
+    """Memory that guests do not use comes home and guests get their room back; every action has reason and outcome.
+
+    Nobody need starve for it: relief is proved in test_promises.
+    """
     places = {"MEMTIDE_DEMO_STATE": str(tmp_path / "state"), "MEMTIDE_DEMO_CONTROL": str(tmp_path / "control")}
     demo = subprocess.run(
         [sys.executable, "-m", "lab", "demo", "--for", "75s"],
@@ -30,7 +33,7 @@ def test_the_demo_moves_memory_and_kills_nobody(tmp_path: Path) -> None:
     actions = [entry for entry in entries if entry["kind"] != "event"]
 
     assert all(action["why"] and action["closed_at_s"] for action in actions)
-    assert any(a["reason"] == "relief" and (a["moved_bytes"] or 0) > 0 for a in actions)
+    assert any(a["reason"] in {"room", "relief"} and (a["moved_bytes"] or 0) > 0 for a in actions)
     assert any((a["moved_bytes"] or 0) < 0 and (a["host_gained_bytes"] or 0) > 0 for a in actions)
     fares = demo.stdout[demo.stdout.index("What the guests say") :].splitlines()
     guests = [line.split() for line in fares if line.startswith("  lab-")]
