@@ -4,10 +4,12 @@ import pytest
 from make import GIB, MIB, START_S, guest, snapshot
 
 from memtide.model.action import SetMemory
-from memtide.model.decision import Decision
+from memtide.model.decision import Decision, HostState
 from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode
 from memtide.model.reason import ReasonCode
 from memtide.model.snapshot import Snapshot
+from memtide.policy.overload import Overload, look
+from memtide.policy.plan import Room
 from memtide.policy.tide import Tide
 
 RESERVE_BYTES = 1000 * MIB
@@ -190,3 +192,44 @@ def test_in_overload_a_floor_holds() -> None:
 def test_while_the_hosts_swap_helps_nobody_is_cut() -> None:
     """Cold pages are a far better victim than any guest's need."""
     assert not [action for action in asked(overloaded(swap_mib=32768)).values() if action.change_bytes < 0]
+
+
+def host_room(available_mib: int, swap_mib: int = 0, state: HostState = HostState.LOW) -> Room:
+    """Return a host with a reserve of 1000 MiB and nothing under way."""
+    return Room(
+        state=state,
+        available_bytes=available_mib * MIB,
+        reserve_bytes=1000 * MIB,
+        growing_bytes=0,
+        shrinking_bytes=0,
+        swap_bytes=swap_mib * MIB,
+    )
+
+
+def test_relief_may_use_what_is_above_the_emergency_line_and_the_swap_that_helps() -> None:
+    """A quarter of the reserve stays; swap that counts comes on top."""
+    assert host_room(400).for_relief_bytes == 150 * MIB
+    assert host_room(400, swap_mib=100).for_relief_bytes == 250 * MIB
+    assert host_room(100).for_relief_bytes == 0
+
+
+def test_overload_needs_two_seconds_of_evidence_and_without_swap_one() -> None:
+    """Where the kernel kills next, a false overload is the lesser evil."""
+    for swap_mib, enough_s in ((0, 1.0), (100, 2.0)):
+        room = host_room(0, swap_mib)
+        seems = look(Overload(), {}, room, 0.0)
+
+        assert not seems.on
+        assert not look(seems, {}, room, enough_s - 0.1).on
+        assert look(seems, {}, room, enough_s).on
+
+
+def test_a_starving_guest_gets_its_room_where_room_is_lent_and_its_need_where_not() -> None:
+    """Room costs a calm host nothing; a host at its emergency line promises no more than is needed."""
+    whole = air("thin", 600)
+    thin = {"name": "thin", "current_bytes": 300 * MIB, "used_bytes": 240 * MIB}
+    *_, calm = ticks((8000, [whole]), (8000, [thin]))
+    *_, short = ticks((240, [whole]), (240, [thin]), swap_mib=4096)
+
+    assert asked(calm)["thin"].to_bytes == 1024 * MIB
+    assert 300 * MIB < asked(short)["thin"].to_bytes < 600 * MIB
