@@ -232,4 +232,5 @@ def test_a_starving_guest_gets_its_room_where_room_is_lent_and_its_need_where_no
     *_, short = ticks((240, [whole]), (240, [thin]), swap_mib=4096)
 
     assert asked(calm)["thin"].to_bytes == 1024 * MIB
-    assert 300 * MIB < asked(short)["thin"].to_bytes < 600 * MIB
+    # demand with its margin, a cushion, and five seconds of growth
+    assert 300 * MIB < asked(short)["thin"].to_bytes < 800 * MIB
