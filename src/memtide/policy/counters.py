@@ -1,6 +1,9 @@
 """Counters of a guest: they only rise, until it boots anew."""
 
-__all__ = ["risen"]
+__all__ = ["PAGE_BYTES", "risen"]
+
+PAGE_BYTES = 4096
+"""What a guest's kernel counts faults and swap in (x86)."""
 
 
 def risen(before: int | None, now: int | None) -> int:

@@ -9,11 +9,9 @@ charged to demand in steps, never more than the guest has or had; it is forgotte
 from memtide.model.base import Model
 from memtide.model.guest import Reported
 from memtide.policy.constants import HOT_CACHE_HALF_LIFE_S, HOT_CACHE_STEP_BYTES, HOT_CACHE_STEP_RATIO, REREAD_NOISE_BPS
-from memtide.policy.counters import risen
+from memtide.policy.counters import PAGE_BYTES, risen
 
 __all__ = ["HotCache", "learn"]
-
-PAGE_BYTES = 4096
 
 
 class HotCache(Model, frozen=True, kw_only=True):

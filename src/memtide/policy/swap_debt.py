@@ -8,12 +8,9 @@ added up from that). It is forgotten with a half-life, because dead pages in swa
 from memtide.model.base import Model
 from memtide.model.guest import Reported
 from memtide.policy.constants import SWAP_DEBT_HALF_LIFE_S
-from memtide.policy.counters import risen
+from memtide.policy.counters import PAGE_BYTES, risen
 
 __all__ = ["SwapDebt", "add_up"]
-
-PAGE_BYTES = 4096
-"""Less debt than a page is none."""
 
 
 class SwapDebt(Model, frozen=True, kw_only=True):
@@ -41,6 +38,7 @@ def add_up(before: SwapDebt, reported: Reported, interval_s: float, maximum_byte
     owed_bytes = before.debt_bytes * fade + out_bytes - in_bytes
     # what goes out and comes back in one interval did not fit: a guest that thrashes shows it neither as use nor as net
     debt_bytes = min(max(owed_bytes, min(out_bytes, in_bytes)), float(known_bytes))
+    # less debt than a page is none
     return SwapDebt(
         debt_bytes=debt_bytes if debt_bytes >= PAGE_BYTES else 0.0,
         out_bytes=out_bytes,

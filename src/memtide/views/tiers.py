@@ -22,6 +22,13 @@ class Tier(Model, frozen=True, kw_only=True):
     """What is compared with what; a part in brackets is said only when its numbers are known."""
 
 
+NEED: Final = Tier(
+    name="need",
+    line="all needs above what the host has over its emergency line[ of {emergency_bytes}][: its share by weight "
+    "{weight} is {share_bytes} of {need_bytes}]",
+)
+"""Both ways: who has more than its share gives, who has less gets."""
+
 TIERS: Final[dict[ReasonCode, Tier]] = {
     ReasonCode.RELIEF: Tier(
         name="relief",
@@ -38,16 +45,8 @@ TIERS: Final[dict[ReasonCode, Tier]] = {
         line="available memory soon under the reserve[: {available_bytes} now, {missing_bytes} of {reserve_bytes} will "
         "be missing][; nothing below {keep_bytes}, nothing smaller than {dead_band_bytes}]",
     ),
-    ReasonCode.OVERLOAD: Tier(
-        name="need",
-        line="all needs above what the host has over its emergency line[ of {emergency_bytes}][: its share by weight "
-        "{weight} is {share_bytes} of {need_bytes}]",
-    ),
-    ReasonCode.SHARE: Tier(
-        name="need",
-        line="all needs above what the host has over its emergency line[ of {emergency_bytes}][: its share by weight "
-        "{weight} is {share_bytes} of {need_bytes}]",
-    ),
+    ReasonCode.OVERLOAD: NEED,
+    ReasonCode.SHARE: NEED,
     ReasonCode.ROOM: Tier(
         name="room",
         line="less room than the most it needed lately[: {peak_bytes} and a cushion make {room_bytes}]",
