@@ -17,12 +17,12 @@ from lab.paths import EMULATOR, SERIAL
 from lab.report import Listener, Report, SerialLine
 from lab.script import parse
 
-Fill = Literal["random", "mixed", "same", "zero"]
+Fill = Literal["random", "mixed", "image", "same", "zero"]
 
 _GIB: Final = 1 << 30
 _ANSWER_LIMIT_S: Final = 20.0
-_SHARED_SEED: Final = 1
-_NOISE_BYTES: Final[dict[Fill, int]] = {"random": 4096, "mixed": 1360, "same": 4096, "zero": 0}
+_NOISE_BYTES: Final[dict[Fill, int]] = {"random": 4096, "mixed": 1360, "image": 4096, "same": 4096, "zero": 0}
+_COMMON_OF_8: Final[dict[Fill, int]] = {"image": 5, "same": 8}
 _OOM_SCORE: Final = "500"
 
 
@@ -31,8 +31,9 @@ class GuestSpec:
     """A guest to boot.
 
     `fill` is what the workload's memory contains: `random` (unique, incompressible), `mixed` (unique, compresses about
-    3:1, as real memory does), `same` (incompressible, equal in all guests: for KSM) or `zero`.  `touch` is how the hot
-    part is touched; `write` makes pages dirty, and so also parts what KSM had merged; `read` leaves it merged.
+    3:1, as real memory does), `image` (of eight pages five equal those of all other guests, as in guests of one
+    image: for KSM), `same` (all do) or `zero`.  `touch` is how the hot part is touched; `write` makes pages dirty,
+    and so also parts what KSM had merged; `read` leaves it merged.
     """
 
     name: str | None = None
@@ -59,7 +60,8 @@ def domain_xml(spec: GuestSpec, *, name: str, seed: int, image: Image, kvm: bool
     """The libvirt domain for `spec`."""
     current_bytes = spec.size_bytes if spec.current_bytes is None else spec.current_bytes
     words = {
-        "LAB_SEED": _SHARED_SEED if spec.fill == "same" else seed,
+        "LAB_SEED": seed,
+        "LAB_COMMON_OF_8": _COMMON_OF_8.get(spec.fill, 0),
         "LAB_NOISE_BYTES": _NOISE_BYTES[spec.fill],
         "LAB_TOUCH_WRITES": int(spec.touch == "write"),
         "LAB_SWAP_BYTES": spec.swap_bytes,

@@ -145,8 +145,8 @@ class Lab:
 
     def _start(self) -> None:
         self._running.callback(clean)
-        image = images.build(self._progress)
-        kvm = images.kvm_works(image, self._progress)
+        self._image = images.build(self._progress)
+        self._kvm = images.kvm_works(self._image, self._progress)
         changes = state.State()
         changes.save()
         self.host = HostSize(changes)
@@ -158,39 +158,49 @@ class Lab:
             self.others_bytes = others_bytes()
             self._progress(f"the host has {left_bytes / (1 << 20):.0f} MiB available now")
         SERIAL.mkdir()
-        self.libvirtd = Libvirtd(changes, kvm=kvm)
+        self.libvirtd = Libvirtd(changes, kvm=self._kvm)
         self._running.callback(self.libvirtd.kill)
         self.libvirtd.start()
         self._listener = Listener()
         self._running.callback(self._listener.close)
-        self._boot(image, kvm=kvm)
+        self.boot(self._specs)
 
     def _end(self) -> None:
         """Quick and without libvirt, whose calls block on a hung guest: a signal does not."""
         with _ignoring_signals():
             self._running.close()
 
-    def _boot(self, image: images.Image, *, kvm: bool) -> None:
-        """Create the domains, as many booting at a time as there are CPUs, and wait until all have reported."""
-        booting: list[Guest] = []
+    def boot(self, specs: Sequence[GuestSpec]) -> list[Guest]:
+        """Boot guests, as many at a time as there are CPUs, and wait until all have reported; returns them.
+
+        Those of the lab itself are booted by the `with`; more may come while it lasts.
+
+        Raises:
+            LabError: libvirt refused one, or one did not come up.
+        """
+        booted: list[Guest] = []
+        up = 0
         at_once = os.cpu_count() or 1
         began = time.monotonic()
-        for index, spec in enumerate(self._specs):
-            name = spec.name or f"lab-{index}"
+        for spec in specs:
+            number = len(self.guests)
+            name = spec.name or f"lab-{number}"
             guest = Guest(spec, name=name, listener=self._listener)
-            calls.create(domain_xml(spec, name=name, seed=index + 2, image=image, kvm=kvm))  # 1: the shared seed
+            calls.create(domain_xml(spec, name=name, seed=number + 1, image=self._image, kvm=self._kvm))
             guest.connect()
             self.guests.append(guest)
-            booting.append(guest)
-            if len(booting) >= at_once:
-                self._wait_up(booting.pop(0), began)
-        for guest in booting:
+            booted.append(guest)
+            if len(booted) - up >= at_once:
+                self._wait_up(booted[up], began)
+                up += 1
+        for guest in booted[up:]:
             self._wait_up(guest, began)
-        scripted = [guest for guest in self.guests if guest.spec.script]
+        scripted = [guest for guest in booted if guest.spec.script]
         for guest in scripted:  # only now, and all at once: scripts of several guests keep step
             guest.command(guest.spec.script, limit_s=None)
         for guest in scripted:
             guest.wait_acknowledged()
+        return booted
 
     def _wait_up(self, guest: Guest, began: float) -> None:
         guest.wait_up(_UP_LIMIT_S)

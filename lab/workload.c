@@ -80,27 +80,31 @@ static void write_file(const char *path, const char *text)
 /* ---- the holder ------------------------------------------------------------------------------------------------- */
 
 static uint64_t noise[PAGE / 8];        /* one page of random words, from the guest's seed */
+static uint64_t common[PAGE / 8];       /* another, the same in every guest */
+static size_t common_of_8;              /* so many of every eight pages come from it */
 static size_t noise_words;              /* how many of them go into a page: 512 incompressible, fewer compress, 0 zeros */
 static bool touch_writes;
 
-static void make_noise(uint64_t seed)
+static void make_noise(uint64_t *words, uint64_t seed)
 {
 	for (size_t i = 0; i < PAGE / 8; i++) {         /* splitmix64 */
 		uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
 		z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 		z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-		noise[i] = z ^ (z >> 31);
+		words[i] = z ^ (z >> 31);
 	}
 }
 
-/* The noise, changed by the page's number: no two pages of a guest are equal, and no two guests unless they share a seed. */
+/* The noise, changed by the page's number: no two pages of a guest are equal.  Common pages equal those of the same
+ * number in all guests, as pages of one image do. */
 static void fill(char *begin, char *end, uint64_t first_page)
 {
 	for (; begin < end; begin += PAGE) {
+		const uint64_t *source = first_page % 8 < common_of_8 ? common : noise;
 		uint64_t *word = (uint64_t *)begin, key = ++first_page * 0x9e3779b97f4a7c15ULL;
 		*(volatile uint64_t *)word = 0;         /* the page comes into being even when zeros are asked for */
 		for (size_t i = 0; i < noise_words; i++)
-			word[i] = noise[i] ^ key;
+			word[i] = source[i] ^ key;
 	}
 }
 
@@ -424,7 +428,9 @@ int main(void)
 
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	shared->hot = -1;
-	make_noise(number_from_env("LAB_SEED", 1));
+	make_noise(noise, number_from_env("LAB_SEED", 1));
+	make_noise(common, 0);
+	common_of_8 = number_from_env("LAB_COMMON_OF_8", 0);
 	noise_words = number_from_env("LAB_NOISE_BYTES", PAGE) / 8;
 	touch_writes = number_from_env("LAB_TOUCH_WRITES", 1);
 	write_file("/proc/self/oom_score_adj", "-1000");

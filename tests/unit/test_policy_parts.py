@@ -184,7 +184,7 @@ def test_ksm_rests_after_two_calm_minutes() -> None:
     rest = steered(HostState.HIGH, for_s=120.0, run=1)
 
     assert rest is not None
-    assert (rest.files, rest.before, rest.reason.code) == ({"run": "0"}, {"run": "1"}, ReasonCode.KSM_HOST_CALM)
+    assert (rest.files, rest.before, rest.reason.code) == ({"run": "0"}, {"run": "1"}, ReasonCode.KSM_CONVERGED)
     assert steered(HostState.HIGH, for_s=119.0, run=1) is None
     assert steered(HostState.HIGH, for_s=120.0, run=0) is None
 

@@ -8,7 +8,7 @@ from memtide.model.base import Model
 from memtide.model.guest import StatsState
 from memtide.model.reason import Reason
 
-__all__ = ["PERIOD_SHARE", "Budget", "Decision", "HostState", "Verdict"]
+__all__ = ["PERIOD_SHARE", "Budget", "Decision", "HostState", "KsmVerdict", "Verdict"]
 
 
 class HostState(enum.StrEnum):
@@ -64,6 +64,31 @@ class Verdict(Model, frozen=True, kw_only=True):
     weight: float = 1.0
 
 
+class KsmVerdict(Model, frozen=True, kw_only=True):
+    """What the policy thinks of KSM in this tick, whether it acts or not."""
+
+    reason: Reason
+    """Why ksmd scans or rests."""
+    scanning: bool
+    """What ksmd should do now; it may not have been told yet, or not by us."""
+    since_s: float
+    """Since when the above has been so."""
+    new_bytes: int | None = None
+    """Guests' memory that is new or was parted from its copies since ksmd last went through all of it."""
+    expected_bytes: int | None = None
+    """What of that is likely to be merged, by what earlier scans found."""
+    cost_cpu_s: float | None = None
+    """ksmd's CPU seconds that going through all of it once takes; ``None``: not known yet."""
+    found_bytes: int | None = None
+    """What the last sweep merged; ``None``: there was none yet."""
+    found_cpu_s: float | None = None
+    """The CPU seconds it took."""
+    look_again_at_s: float | None = None
+    """When ksmd looks again without any reason; ``None``: while it scans, or when nothing may be done."""
+    max_cpu_ratio: float | None = None
+    """The share of one CPU that ksmd may have on average."""
+
+
 class Decision(Model, frozen=True, kw_only=True):
     """The outcome of one call of a policy."""
 
@@ -74,6 +99,8 @@ class Decision(Model, frozen=True, kw_only=True):
     state_since_s: float
     budget: Budget
     verdicts: tuple[Verdict, ...]
+    ksm: KsmVerdict | None = None
+    """``None``: this law has no opinion on KSM, or the host has none."""
     actions: tuple[Action, ...] = ()
     """Statistics periods, then starving guests, what frees memory, what is handed back (in overload what frees memory
     comes first), then KSM. They are sent at the same time; each fits the room there is now."""

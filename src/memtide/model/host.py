@@ -51,6 +51,8 @@ class Host(Model, frozen=True, kw_only=True):
     memory: HostMemory
     pressure: Pressure | None = None
     ksm: Ksm | None = None
+    ksm_writers: tuple[str, ...] = ()
+    """Programs running on this host that steer KSM too, by name: ``ksmtuned``, ``momd``."""
     numa: tuple[NumaNode, ...] = ()
     counters_at_s: float = 0.0
     """When KSM, NUMA and the counters below were read; they may be older than the sample they are part of."""

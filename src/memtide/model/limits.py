@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from memtide.model.base import Model
 
-__all__ = ["GuestLimits", "GuestRule", "Hold", "Limits", "Mode"]
+__all__ = ["GuestLimits", "GuestRule", "Hold", "Limits", "Mode", "Tenants"]
 
 
 class Mode(enum.StrEnum):
@@ -15,6 +15,15 @@ class Mode(enum.StrEnum):
     """What the host can spare is the guests', up to their maximum; memory is taken only when the host is short."""
     FOLLOW = "follow"
     """Guests get what they want; the rest stays the host's."""
+
+
+class Tenants(enum.StrEnum):
+    """What becomes of KSM while guests of several owners are on one host (merging can be timed from inside a guest)."""
+
+    WARN = "warn"
+    """Merge, and say so."""
+    APART = "apart"
+    """Do not scan."""
 
 
 class GuestLimits(Model, frozen=True, kw_only=True):
@@ -71,6 +80,9 @@ class Limits(Model, frozen=True, kw_only=True):
     boot_grace_s: float = 30.0
     """A guest just started is left alone for so long: its own boot is its peak."""
     manage_ksm: bool = True
+    ksm_max_cpu_ratio: float = 0.7
+    """The share of one CPU that ksmd may have, on average over a minute."""
+    ksm_tenants: Tenants = Tenants.WARN
     stats_period_s: int | None = 1
     """Set live on guests that have no stats period; ``None``: leave them as they are."""
     defaults: GuestLimits = GuestLimits()

@@ -35,7 +35,7 @@ def steer_ksm(host: Host, track: HostTrack, reserve_bytes: int, limits: Limits) 
     if not wanted:
         return None
     before = {"run": str(host.ksm.run), "pages_to_scan": str(host.ksm.pages_to_scan)}
-    code = ReasonCode.KSM_HOST_SHORT if short else ReasonCode.KSM_HOST_CALM
+    code = ReasonCode.KSM_HOST_SHORT if short else ReasonCode.KSM_CONVERGED
     numbers = {
         "available_bytes": host.memory.available_bytes,
         "reserve_bytes": reserve_bytes,

@@ -178,8 +178,78 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ReasonCode.STATS_PERIOD_MISSING: Phrase(
         doing="asked", says="was never asked for its figures[; asked now for one report every {period_s}]"
     ),
-    ReasonCode.KSM_HOST_SHORT: Phrase(doing="scans", says=f"host short{RESERVE}; looking for identical pages"),
-    ReasonCode.KSM_HOST_CALM: Phrase(doing="rests", says="host calm[ for {for_s}]; pages already merged stay merged"),
+    ReasonCode.KSM_HOST_SHORT: Phrase(
+        doing="scans",
+        says=f"host short{RESERVE}; looking for identical pages",
+        next="it ends when a whole scan finds nothing more that is worth its CPU",
+    ),
+    ReasonCode.KSM_NEW_GUEST: Phrase(
+        doing="scans",
+        says="a guest is new here[: {guests}][; up to {new_bytes} to look through]",
+        next="it ends when a whole scan finds nothing more that is worth its CPU",
+    ),
+    ReasonCode.KSM_WORTH: Phrase(
+        doing="scans",
+        says="new or changed memory[ of {new_bytes}][, about {expected_bytes} of it likely to be merged]"
+        "[, worth a scan of {cost_cpu_s} CPU by now]",
+        next="it ends when a whole scan finds nothing more that is worth its CPU",
+    ),
+    ReasonCode.KSM_LOOK_AGAIN: Phrase(
+        doing="scans",
+        says="a look whether guests have become more alike[; the last was {for_s} ago]",
+        next="it ends when a whole scan finds nothing more that is worth its CPU",
+    ),
+    ReasonCode.KSM_GONE: Phrase(
+        doing="scans",
+        says="a guest ended[: {guests}]; ksmd takes its pages off the books",
+        next="it ends within seconds",
+    ),
+    ReasonCode.KSM_CONVERGED: Phrase(
+        doing="rests",
+        says="all that can be merged is[; the last scan brought {found_bytes} for {found_cpu_s} CPU]; merged pages "
+        "stay merged",
+        next="ksmd scans again for a new guest, for new memory[ (now {new_bytes})] or when the host gets short"
+        "[, and in {look_s} in any case]",
+    ),
+    ReasonCode.KSM_NO_GAIN: Phrase(
+        doing="rests",
+        says="scanning brought less than its CPU is worth[: {found_bytes} for {found_cpu_s} CPU]; merged pages stay "
+        "merged",
+        next="ksmd scans again for a new guest, for new memory[ (now {new_bytes})] or when the host gets short"
+        "[, and in {look_s} in any case]",
+    ),
+    ReasonCode.KSM_NOTHING_TO_MERGE: Phrase(
+        doing="rests",
+        says="there are no two guests here whose memory could be merged",
+        next="ksmd scans when there are",
+    ),
+    ReasonCode.KSM_CPU_SPENT: Phrase(
+        doing="rests",
+        says="ksmd has had its share of the CPU[: {max_cpu_ratio} of one CPU on average]",
+        next="it goes on in a moment; the share is the setting ksm.max_cpu",
+    ),
+    ReasonCode.KSM_TENANTS: Phrase(
+        doing="off",
+        says="guests of different owners are here[: {owners}], and the settings keep them apart; what was merged stays "
+        "merged until `memtide ksm unmerge`",
+        next="the setting ksm.tenants",
+    ),
+    ReasonCode.KSM_OTHER_WRITER: Phrase(
+        doing="by others",
+        says="somebody else steers KSM[: {who}]; memtide leaves it alone[ for {for_s}]",
+        next="stop the other program, or say ksm.manage = false",
+    ),
+    ReasonCode.KSM_HELD: Phrase(
+        doing="held",
+        says="an operator had everything unmerged; ksmd rests[ for {for_s}]",
+        next="when that time is over",
+    ),
+    ReasonCode.KSM_UNMANAGED: Phrase(
+        doing="as found", says="the settings say: hands off KSM", next="the setting ksm.manage"
+    ),
+    ReasonCode.KSM_REFUSED: Phrase(
+        doing="refused", says="the kernel refused the last change", next="memtide asks again once a minute"
+    ),
     ReasonCode.OPERATOR: Phrase(
         doing="by hand",
         says="set by hand[ for {for_s}][: operator {who}][ (uid {uid}) asked]",
