@@ -1,24 +1,17 @@
 """``memtide``: the command line. A command's module is loaded when it is called, so that help comes at once."""
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import click
 
 from memtide import __version__
 from memtide.errors import MemtideError
+from memtide.faces.cli.lazy import Command, LazyGroup
 
 __all__ = ["COMMANDS", "cli", "main"]
-
-
-class Command(NamedTuple):
-    """Where a command is, and what it does in a line."""
-
-    module: str
-    summary: str
 
 
 COMMANDS: Final = {
@@ -26,6 +19,7 @@ COMMANDS: Final = {
     "status": Command("status", "Show the host and its guests."),
     "why": Command("why", "Say why a guest has the memory it has, and who took it."),
     "log": Command("log", "Show what was done, why, and what came of it."),
+    "ksm": Command("ksm", "Show what KSM saves and costs, and whether it is worth it."),
     "set": Command("set", "Set a guest's memory by hand."),
     "restore": Command("restore", "Put back what memtide changed."),
     "record": Command("record", "Write down what the host and its guests go through, for `replay`."),
@@ -33,7 +27,6 @@ COMMANDS: Final = {
     "simulate": Command("simulate", "Play a scenario on a simulated host under several laws, and compare them."),
     "config": Command("config", "Show, check and explain the settings."),
 }
-"""Name -> the module below ``memtide.faces.cli``, which has a click command of that name (``set`` is ``set_``)."""
 
 EXIT_STATUSES: Final = """\b
 Exit status:
@@ -52,31 +45,9 @@ Exit status:
 INTERRUPTED: Final = 130
 
 
-class Commands(click.Group):
-    """A group whose commands are rows of a table until they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Load a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"memtide.faces.cli.{COMMANDS[cmd_name].module}")
-        command = getattr(module, f"{cmd_name}_" if cmd_name == "set" else cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module.__name__} has no click command {cmd_name}")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        """Write the list of commands without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
-
-
 @click.group(
-    cls=Commands,
+    cls=LazyGroup,
+    rows=COMMANDS,
     invoke_without_command=True,
     epilog=EXIT_STATUSES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
