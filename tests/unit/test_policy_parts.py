@@ -4,10 +4,8 @@ import msgspec
 import pytest
 from make import GIB, MIB, START_S, guest, host, snapshot
 
-from memtide.model.action import Reply, Result, SetKsm, SetMemory
-from memtide.model.decision import HostState
+from memtide.model.action import Reply, Result, SetMemory
 from memtide.model.guest import Reported
-from memtide.model.ksm import Ksm
 from memtide.model.limits import Limits
 from memtide.model.pressure import Pressure, Stall
 from memtide.model.reason import Reason, ReasonCode
@@ -15,9 +13,7 @@ from memtide.policy import hot_cache, peak, stalls
 from memtide.policy.constants import SWAP_HURTS_RATIO
 from memtide.policy.cooperation import Course, asked, follow
 from memtide.policy.demand import Estimate
-from memtide.policy.host_state import HostTrack
 from memtide.policy.hot_cache import HotCache
-from memtide.policy.ksm import steer_ksm
 from memtide.policy.peak import Peak
 from memtide.policy.stalls import Stalls
 from memtide.policy.tide import Tide
@@ -161,43 +157,6 @@ def test_swap_is_worth_half_of_what_is_free_until_it_hurts(hurts: float, free_mi
     seen = host(swap_total_bytes=1024 * MIB, swap_free_bytes=free_mib * MIB)
 
     assert stalls.swap_worth_bytes(Stalls(ratio=hurts * SWAP_HURTS_RATIO), seen) // MIB == worth_mib
-
-
-# --- KSM --------------------------------------------------------------------------------------------------------
-
-
-def steered(state: HostState, *, for_s: float = 0.0, limits: Limits | None = None, **ksm: object) -> SetKsm | None:
-    """Return what the law does to such a KSM on a host that has been in this state for so long."""
-    values = {"page_size_bytes": 4096, "run": 0, "pages_shared": 0, "pages_sharing": 0} | ksm
-    seen = msgspec.structs.replace(host(at_s=START_S + for_s), ksm=Ksm(**values) if ksm != {"no": True} else None)
-    return steer_ksm(seen, HostTrack(state=state, since_s=START_S), GIB, limits or Limits())
-
-
-def test_ksm_is_left_alone_where_it_is_somebody_elses_or_not_there() -> None:
-    """No kernel without KSM and no operator who keeps it to himself is troubled."""
-    assert steered(HostState.LOW, limits=Limits(manage_ksm=False)) is None
-    assert steered(HostState.LOW, no=True) is None
-
-
-def test_ksm_rests_after_two_calm_minutes() -> None:
-    """Merged pages stay merged; scanning stops, and not a second before."""
-    rest = steered(HostState.HIGH, for_s=120.0, run=1)
-
-    assert rest is not None
-    assert (rest.files, rest.before, rest.reason.code) == ({"run": "0"}, {"run": "1"}, ReasonCode.KSM_CONVERGED)
-    assert steered(HostState.HIGH, for_s=119.0, run=1) is None
-    assert steered(HostState.HIGH, for_s=120.0, run=0) is None
-
-
-def test_ksm_scans_faster_on_a_short_host_unless_the_kernel_steers_it_itself() -> None:
-    """The kernel's advisor and a speed that is high enough are left alone."""
-    fast = steered(HostState.HARD, run=1, pages_to_scan=100)
-
-    assert fast is not None
-    assert fast.files == {"pages_to_scan": "500"}
-    assert steered(HostState.HIGH, run=1, pages_to_scan=100) is None
-    assert steered(HostState.HARD, run=1, pages_to_scan=500) is None
-    assert steered(HostState.HARD, run=1, pages_to_scan=100, advisor_mode="scan-time") is None
 
 
 # --- answers ----------------------------------------------------------------------------------------------------

@@ -29,8 +29,17 @@ __all__ = [
     "HOT_CACHE_STEP_RATIO",
     "KERNEL_SHARE_DEFAULT_BYTES",
     "KERNEL_SHARE_DEFAULT_RATIO",
-    "KSM_CALM_S",
-    "KSM_FAST_PAGES",
+    "KSM_CALM_RATIO",
+    "KSM_HIT_DEFAULT",
+    "KSM_LEAST_BYTES",
+    "KSM_LOOK_COST_CPU_S",
+    "KSM_LOOK_FIRST_S",
+    "KSM_LOOK_LAST_S",
+    "KSM_PRICE_CPU_PER_GIB",
+    "KSM_SETTLED_S",
+    "KSM_SLEEP_MS",
+    "KSM_SWEEP_S",
+    "KSM_WORTH_BYTES_PER_CPU_S",
     "LOOK_AHEAD_S",
     "MOST_AT_ONCE_BYTES",
     "OVERLOAD_AFTER_NO_SWAP_S",
@@ -174,8 +183,40 @@ ASK_AGAIN_S: Final = 60.0
 """A guest without a working driver, or a kernel that refuses, is asked once a minute, not once a tick."""
 
 # --- KSM -------------------------------------------------------------------------------------------------
-KSM_CALM_S: Final = 120.0
-"""Scanning stops when the host was calm for so long; merged pages stay merged."""
-KSM_FAST_PAGES: Final = 500
-"""Pages ksmd looks at before it sleeps while the host is short: 100 MiB/s at the usual 20 ms, 5 % of a core in the lab.
-Of ksmtuned's most (1250 every 10 ms) a fifth, because guests need the CPU too."""
+KSM_PRICE_CPU_PER_GIB: Final = {
+    HostState.HIGH: 0.2,
+    HostState.SOFT: 1.0,
+    HostState.HARD: 5.0,
+    HostState.LOW: 20.0,
+}
+"""What a GiB that could be merged and is not costs per second, in CPU seconds of ksmd. The article's operator pays 0.05
+in calm, all the time; a sweep is over in seconds, so more may be paid for coming sooner. The worst two are "now"."""
+KSM_WORTH_BYTES_PER_CPU_S: Final = {
+    HostState.HIGH: 8 * MIB,
+    HostState.SOFT: 4 * MIB,
+    HostState.HARD: 2 * MIB,
+    HostState.LOW: 1 * MIB,
+}
+"""A sweep that merged less per CPU second was not worth it. ksmd merges some 400 MiB/s of what it has never seen."""
+KSM_HIT_DEFAULT: Final = 0.5
+"""Of new memory so much is expected to be merged, until sweeps have shown it."""
+KSM_LEAST_BYTES: Final = 16 * MIB
+"""What is less is no reason to begin, and tells nothing."""
+KSM_LOOK_COST_CPU_S: Final = 2e-6
+"""A page looked at, until it was measured; in the lab 0.7 us when merged already, 4 us alone, 8 us when merged then."""
+KSM_SETTLED_S: Final = {
+    HostState.HIGH: 10.0,
+    HostState.SOFT: 5.0,
+    HostState.HARD: 2.0,
+    HostState.LOW: 0.0,
+}
+"""A new guest is gone through after so long: while it boots it still writes what would be merged."""
+KSM_SWEEP_S: Final = 20.0
+"""A sweep of a calm host takes about so long: a guest is merged within a minute, to stop a tick late costs little."""
+KSM_CALM_RATIO: Final = 0.3
+"""And no more than this share of a CPU."""
+KSM_SLEEP_MS: Final = 10
+"""Between two batches: short, so that batches are, and a write to ``run`` need not wait."""
+KSM_LOOK_FIRST_S: Final = 900.0
+KSM_LOOK_LAST_S: Final = 6 * 3600.0
+"""Without a sign ksmd looks again after the first; twice as late each time it found nothing, up to the last."""

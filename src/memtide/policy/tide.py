@@ -38,11 +38,12 @@ from memtide.model.limits import Limits
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.assess import Case, Track, assess
-from memtide.policy.constants import ASK_AGAIN_S, COOL_AFTER_RELIEF_S, DWELL_AFTER_CACHE_S, DWELL_BEFORE_RETURN_S
+from memtide.policy.constants import COOL_AFTER_RELIEF_S, DWELL_AFTER_CACHE_S, DWELL_BEFORE_RETURN_S
 from memtide.policy.cooperation import asked, given_up, sent_by_hand
 from memtide.policy.explain import absent_verdict, verdict
 from memtide.policy.host_state import HostTrack, observe_host, reserve_for
-from memtide.policy.ksm import steer_ksm
+from memtide.policy.ksm import governor
+from memtide.policy.ksm.track import KsmTrack
 from memtide.policy.overload import Overload, look, share_out
 from memtide.policy.peak import proven
 from memtide.policy.plan import Move, Room, room_of
@@ -64,8 +65,7 @@ class TideState(Model, frozen=True, kw_only=True):
     host: HostTrack = HostTrack()
     tracks: dict[str, Track] = {}
     overload: Overload = Overload()
-    ksm_retry_at_s: float = 0.0
-    """A switch, taken or refused, is not tried again before: KSM is read only now and then."""
+    ksm: KsmTrack = KsmTrack()
 
 
 class Tide:
@@ -91,9 +91,7 @@ class Tide:
         absent = {a.uuid: state.tracks[a.uuid] for a in snapshot.absent if a.uuid in state.tracks}
         periods = _periods(cases.values(), limits, now_s)
         tracks |= {p.uuid: msgspec.structs.replace(tracks[p.uuid], period_asked_at_s=now_s) for p in periods}
-        # a clock that was set back must not make it wait for hours
-        waits = 0 < state.ksm_retry_at_s - now_s <= ASK_AGAIN_S
-        ksm = None if waits else steer_ksm(snapshot.host, host, reserve_bytes, limits)
+        ksm, ksm_verdict, set_ksm = governor.steer(state.ksm, snapshot, host.state, limits)
         decision = Decision(
             decided_at_s=now_s,
             policy=self.name,
@@ -105,15 +103,16 @@ class Tide:
                 *(verdict(case, moves.get(uuid), tracks[uuid], room, now_s) for uuid, case in cases.items()),
                 *(absent_verdict(a.uuid, a.name, a.reason, state.tracks.get(a.uuid)) for a in snapshot.absent),
             ),
-            actions=(*periods, *_actions(cases, moves), *_withdrawals(state, cases), *((ksm,) if ksm else ())),
+            ksm=ksm_verdict,
+            actions=(*periods, *_actions(cases, moves), *_withdrawals(state, cases), *((set_ksm,) if set_ksm else ())),
         )
-        ksm_retry_at_s = now_s + ASK_AGAIN_S if ksm else state.ksm_retry_at_s
-        new_state = TideState(host=host, tracks=tracks | absent, overload=overload, ksm_retry_at_s=ksm_retry_at_s)
-        return new_state, decision
+        return TideState(host=host, tracks=tracks | absent, overload=overload, ksm=ksm), decision
 
     def answered(self, state: TideState, action: Action, reply: Reply) -> TideState:
         """Return the state that knows how the action was answered."""
-        if isinstance(action, SetKsm | SetStatsPeriod) or action.uuid not in state.tracks:
+        if isinstance(action, SetKsm):
+            return msgspec.structs.replace(state, ksm=governor.answered(state.ksm, action, reply))
+        if isinstance(action, SetStatsPeriod) or action.uuid not in state.tracks:
             return state
         track = state.tracks[action.uuid]
         if reply.result in {Result.SENT, Result.DONE, Result.PARTIAL}:

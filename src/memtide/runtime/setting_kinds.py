@@ -27,6 +27,7 @@ __all__ = [
     "nearest",
     "number",
     "pattern",
+    "percentage",
     "shown",
     "size",
     "uri",
@@ -169,6 +170,18 @@ def amount(*, word: str | None = None) -> Kind:
 
     words = 'a size such as `"2GiB"` (B, KiB, MiB, GiB, TiB), or a percentage such as `"10%"`'
     return Kind(words=words if word is None else f'`"{word}"`, {words}', parse=parse)
+
+
+def percentage(least: int, most: int) -> Kind:
+    """A share in per cent, as a ratio, within its bounds."""
+
+    def parse(raw: object) -> float:
+        ratio = parse_ratio(_text(raw, what="a percentage", example=f"{most}%"))
+        if not least / 100 <= ratio <= most / 100:
+            raise ConfigError(f"{shown(raw)} is out of range; write '{least}%' to '{most}%'")
+        return ratio
+
+    return Kind(words=f'a percentage from `"{least}%"` to `"{most}%"`', parse=parse)
 
 
 def folder(default: Callable[[], Path]) -> Kind:

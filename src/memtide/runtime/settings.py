@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from memtide.errors import MemtideError
 from memtide.model.base import Model
-from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode
+from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode, Tenants
 from memtide.runtime import paths
 from memtide.runtime.setting_kinds import (
     Amount,
@@ -23,6 +23,7 @@ from memtide.runtime.setting_kinds import (
     folder,
     number,
     pattern,
+    percentage,
     size,
     uri,
     version,
@@ -113,7 +114,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
          "Switch statistics on, live, for a guest that has none. A period that somebody else set is left as it is.",
          default=True),
     _row("stats.period", whole_seconds("1s", "60s"), "How often such a guest then reports.", default="1s"),
-    _row("ksm.manage", flag(), "Start KSM when the host gets short, and stop it when the host is calm.", default=True),
+    _row("ksm.manage", flag(),
+         "Start and stop KSM by what it brings for its CPU. false: leave it as it is.", default=True),
+    _row("ksm.max_cpu", percentage(1, 100), "ksmd has at most this share of one CPU on average.", default="70%"),
+    _row("ksm.tenants", choice(Tenants),
+         "While guests of several owners are here (OpenNebula and nova say whose they are). warn: merge, and say so. "
+         "apart: do not start KSM; from inside a guest merging can be timed.", default="warn"),
     _row("on_stop.guests", choice(OnStop),
          "keep: guests keep the size they have. restore: they get their original size back, as far as the host can.",
          default="keep"),
@@ -194,6 +200,8 @@ def _limits(values: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> Li
         period_s=values["law.period"],
         boot_grace_s=values["law.boot_grace"],
         manage_ksm=values["ksm.manage"],
+        ksm_max_cpu_ratio=values["ksm.max_cpu"],
+        ksm_tenants=values["ksm.tenants"],
         stats_period_s=values["stats.period"] if values["stats.manage"] else None,
         defaults=GuestLimits(
             manage=values["guests.manage"],

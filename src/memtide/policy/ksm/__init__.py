@@ -1,0 +1,1 @@
+"""When and how fast ksmd scans: only when that is worth its CPU."""

@@ -1,0 +1,222 @@
+"""The governor: when ksmd sweeps and when it rests.
+
+Theory. Merged pages stay merged while ksmd rests, so scanning is worth something only when there is something new to
+merge. What waits to be merged costs memory every second; a sweep costs CPU once. As with renting skis before buying
+them, the one who buys when the rent paid equals the price never pays more than twice what hindsight would have
+(Karlin, Manasse, Rudolph, Sleator 1988)::
+
+    owed += price(host state) x expected bytes x seconds        CPU seconds
+    sweep when owed >= what a sweep costs
+
+``expected bytes`` is what is new (``signs``) times the share of such memory that earlier sweeps merged. The price is
+the less memory the host has the higher: in the worst state anything is worth a sweep at once. Guests that have only
+just come are gone through as soon as they have settled, for their memory is new from end to end. Without any sign
+ksmd looks again after a quarter of an hour, and twice as late each time it found nothing, up to six hours.
+
+A sweep (``sweep``) ends when everything was looked at twice. Its speed (``speed``) follows the host's need, within a
+share of the CPU that an account holds it to. Who may steer at all is a table (``rights``).
+"""
+
+from typing import Final
+
+import msgspec
+
+from memtide.model.action import Reply, Result, SetKsm
+from memtide.model.decision import HostState, KsmVerdict
+from memtide.model.ksm import Ksm
+from memtide.model.limits import Limits
+from memtide.model.reason import ReasonCode
+from memtide.model.snapshot import Snapshot
+from memtide.policy.constants import (
+    ASK_AGAIN_S,
+    FOREIGN_HOLD_S,
+    KSM_CALM_RATIO,
+    KSM_LEAST_BYTES,
+    KSM_LOOK_FIRST_S,
+    KSM_LOOK_LAST_S,
+    KSM_PRICE_CPU_PER_GIB,
+    KSM_SETTLED_S,
+    KSM_SWEEP_S,
+    KSM_WORTH_BYTES_PER_CPU_S,
+)
+from memtide.policy.ksm import rights, signs
+from memtide.policy.ksm.rights import HANDS_OFF
+from memtide.policy.ksm.speed import files_for, refilled
+from memtide.policy.ksm.sweep import Sweep, advance, is_over, mark, tracked_pages
+from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes
+from memtide.policy.ksm.verdict import verdict_on
+from memtide.units import GIB
+
+__all__ = ["KsmTrack", "answered", "steer"]
+
+LEARN: Final = 0.5
+"""The weight of the latest sweep in what is learned of all."""
+BY_HAND: Final = frozenset({ReasonCode.OPERATOR, ReasonCode.RESTORE})
+
+
+def steer(
+    track: KsmTrack, snapshot: Snapshot, state: HostState, limits: Limits
+) -> tuple[KsmTrack, KsmVerdict | None, SetKsm | None]:
+    """Return the new track, the verdict on KSM and what to write; both ``None`` on a host without KSM."""
+    ksm, now_s = snapshot.host.ksm, snapshot.taken_at_s
+    if ksm is None:
+        return track, None, None
+    track = _observe(track, snapshot, ksm, limits)
+    why_rest = rights.why_rest(track.books, snapshot, track.signs, limits)
+    if why_rest is not None and why_rest.code is ReasonCode.KSM_NOTHING_TO_MERGE and track.signs.gone:
+        why_rest = None  # what ended is still on ksmd's books
+    before = track.sweep
+    if why_rest is not None:
+        track = msgspec.structs.replace(track, sweep=None)
+    elif track.sweep is not None:
+        track = _go_on(track, ksm, state, limits)
+    if why_rest is None and track.sweep is None:
+        track = _consider(track, ksm, state, limits, now_s)
+    if (before is None) != (track.sweep is None) or track.since_s == 0.0:
+        track = msgspec.structs.replace(track, since_s=now_s)
+    verdict = verdict_on(track, ksm, now_s, limits, why_rest)
+    return track, verdict, None if verdict.reason.code in HANDS_OFF else _action(track, ksm, verdict)
+
+
+def answered(track: KsmTrack, action: SetKsm, reply: Reply) -> KsmTrack:
+    """Return the track that knows how a write was answered, its own or an operator's."""
+    now_s = track.read_at_s
+    if reply.result in {Result.DONE, Result.PARTIAL}:
+        books = rights.wrote(track.books, action.files, now_s)
+        if action.reason.code in BY_HAND:
+            books = msgspec.structs.replace(books, held_until_s=now_s + FOREIGN_HOLD_S)
+        return msgspec.structs.replace(track, books=books)
+    if reply.result in {Result.REFUSED, Result.NO_ANSWER}:
+        books = msgspec.structs.replace(track.books, retry_at_s=now_s + ASK_AGAIN_S)
+        return msgspec.structs.replace(track, books=books)
+    return track
+
+
+# --- what is known ---------------------------------------------------------------------------------------------
+
+
+def _observe(track: KsmTrack, snapshot: Snapshot, ksm: Ksm, limits: Limits) -> KsmTrack:
+    """Return the track after one more snapshot; time that a clock took back is not counted."""
+    seen = signs.look(track.signs, snapshot, ksm)
+    return msgspec.structs.replace(
+        track,
+        read_at_s=ksm.taken_at_s,
+        signs=seen,
+        books=rights.watch(track.books, ksm, snapshot.taken_at_s),
+        account=refilled(track.account, ksm, limits.ksm_max_cpu_ratio),
+    )
+
+
+# --- beginning and ending ------------------------------------------------------------------------------------------
+
+
+def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s: float) -> KsmTrack:
+    """Begin a sweep if there is a reason to."""
+    likely_bytes = expected_bytes(track)
+    elapsed_s = max(0.0, now_s - track.at_s) if track.at_s else 0.0
+    owed_cpu_s = track.owed_cpu_s + KSM_PRICE_CPU_PER_GIB[state] * likely_bytes / GIB * elapsed_s
+    track = msgspec.structs.replace(track, owed_cpu_s=owed_cpu_s, at_s=now_s)
+    cause, guests = _cause(track, ksm, state, now_s)
+    if cause is None:
+        return track
+    full_speed, start = state is not HostState.HIGH, mark(ksm)
+    sweep = Sweep(
+        cause=cause,
+        guests=guests,
+        full_speed=full_speed,
+        files=_files(track, ksm, limits, full_speed=full_speed, thorough=cause is ReasonCode.KSM_LOOK_AGAIN),
+        new_bytes=track.signs.new_bytes,
+        expected_bytes=likely_bytes,
+        sizes=signs.sizes(track.signs),
+        breaks_at=ksm.cow_breaks_total,
+        first=start,
+        last=start,
+        lowest_pages=start.saved_pages,
+    )
+    return msgspec.structs.replace(track, sweep=sweep)
+
+
+def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[ReasonCode | None, tuple[str, ...]]:
+    """Return the first reason to sweep that holds, and the names of the guests it is about."""
+    found = track.signs
+    newcomers = found.newcomers(now_s, KSM_SETTLED_S[state])
+    looked_s = None if track.swept_at_s is None else now_s - track.swept_at_s
+    worth = expected_bytes(track) >= KSM_LEAST_BYTES and track.owed_cpu_s >= cost_cpu_s(track, ksm)
+    by_state = ReasonCode.KSM_WORTH if state is HostState.HIGH else ReasonCode.KSM_HOST_SHORT
+    due = looked_s is not None and not 0 <= looked_s < track.look_after_s
+    rows: tuple[tuple[bool, ReasonCode, tuple[str, ...]], ...] = (
+        (bool(newcomers) and len(found.guests) > 1, ReasonCode.KSM_NEW_GUEST, newcomers),
+        (worth, by_state, ()),
+        (track.closer or due, ReasonCode.KSM_LOOK_AGAIN, ()),
+        (bool(found.gone) and tracked_pages(ksm) > 0, ReasonCode.KSM_GONE, found.gone),
+    )
+    return next(((cause, guests) for holds, cause, guests in rows if holds), (None, ()))
+
+
+def _go_on(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits) -> KsmTrack:
+    """Go on with the sweep, faster once the host is short, or end it."""
+    if track.sweep is None or ksm.taken_at_s <= track.sweep.last.at_s:
+        return track
+    sweep = advance(track.sweep, ksm, state)
+    if state is not HostState.HIGH and not sweep.full_speed:
+        thorough = sweep.cause is ReasonCode.KSM_LOOK_AGAIN
+        files = _files(track, ksm, limits, full_speed=True, thorough=thorough)
+        sweep = msgspec.structs.replace(sweep, full_speed=True, files=files)
+    if not is_over(sweep, ksm):
+        return msgspec.structs.replace(track, sweep=sweep)
+    if sweep.cause is ReasonCode.KSM_GONE:
+        return msgspec.structs.replace(track, sweep=None, signs=msgspec.structs.replace(track.signs, gone=()))
+    return _learn(msgspec.structs.replace(track, sweep=None), sweep, ksm, state)
+
+
+def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrack:
+    """Return the track that has learned from a whole sweep."""
+    found_bytes = sweep.found_pages * ksm.page_size_bytes
+    worth = sweep.cpu_s is None or found_bytes >= sweep.cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state]
+    hit_ratio, look_cost_cpu_s = track.hit_ratio, track.look_cost_cpu_s
+    if sweep.new_bytes >= KSM_LEAST_BYTES:
+        hit_ratio += LEARN * (min(1.0, found_bytes / sweep.new_bytes) - hit_ratio)
+    if sweep.looks and sweep.cpu_s:
+        look_cost_cpu_s += LEARN * (sweep.cpu_s / sweep.looks - look_cost_cpu_s)
+    passed_over = sweep.last.skipped_pages > sweep.first.skipped_pages
+    return msgspec.structs.replace(
+        track,
+        rests=ReasonCode.KSM_CONVERGED if worth else ReasonCode.KSM_NO_GAIN,
+        signs=signs.swept(track.signs, sweep.sizes, sweep.breaks_at, ksm),
+        owed_cpu_s=0.0,
+        at_s=ksm.taken_at_s,
+        swept_at_s=ksm.taken_at_s,
+        found_bytes=found_bytes,
+        found_cpu_s=sweep.cpu_s,
+        hit_ratio=hit_ratio,
+        look_cost_cpu_s=look_cost_cpu_s,
+        look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
+        closer=sweep.cause is ReasonCode.KSM_NEW_GUEST and passed_over and 2 * found_bytes < sweep.expected_bytes,
+    )
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def _files(track: KsmTrack, ksm: Ksm, limits: Limits, *, full_speed: bool, thorough: bool) -> dict[str, str]:
+    """Return the settings of a sweep: how fast, and whether pages that never found a partner are looked at."""
+    most_ratio, pages_per_s = limits.ksm_max_cpu_ratio, None
+    if not full_speed:
+        most_ratio = min(most_ratio, KSM_CALM_RATIO)
+        pages_per_s = cost_cpu_s(track, ksm) / track.look_cost_cpu_s / KSM_SWEEP_S
+    files = files_for(ksm, pages_per_s=pages_per_s, most_ratio=most_ratio, cost_cpu_s=track.look_cost_cpu_s)
+    if ksm.smart_scan is not None:
+        files["smart_scan"] = "0" if thorough else "1"
+    return files
+
+
+def _action(track: KsmTrack, ksm: Ksm, verdict: KsmVerdict) -> SetKsm | None:
+    """Return what to write, ``None`` when it stands so already: speed first, then the switch."""
+    wanted = {} if track.sweep is None or not verdict.scanning else track.sweep.files
+    wanted = wanted | {"run": "1" if verdict.scanning else "0"}
+    standing = track.books.expected | rights.advisor_settings(ksm)
+    files = {name: value for name, value in wanted.items() if standing.get(name) != value}
+    if not files:
+        return None
+    before = {name: standing[name] for name in files if name in standing}
+    return SetKsm(files=files, before=before, reason=verdict.reason)

@@ -1,0 +1,125 @@
+"""One sweep: ksmd goes through everything twice, the second time to merge what kept its checksum, and rests again.
+
+It takes two looks at a page to merge it (mm/ksm.c), and a process that is new is reached within the first round. So
+what can be merged is merged once ksmd has looked twice as often as it keeps books on pages. More brings nothing, and
+to stop in time is what makes KSM cheap.
+"""
+
+from typing import Final
+
+import msgspec
+
+from memtide.model.base import Model
+from memtide.model.decision import HostState
+from memtide.model.ksm import Ksm
+from memtide.model.reason import ReasonCode
+from memtide.policy.constants import KSM_WORTH_BYTES_PER_CPU_S
+
+__all__ = ["LOOKS", "Mark", "Sweep", "advance", "is_over", "mark", "tracked_pages"]
+
+LOOKS: Final = 2.1
+"""A little more than two: guests grow meanwhile, and the round ends somewhere else than where it began."""
+ROUNDS_UNCOUNTED: Final = 3
+"""On a kernel that does not count looks (before 6.6): one may be half over when the sweep begins."""
+LONGEST: Final = 1.6
+"""Times the plan: a sweep that still pays goes on so far."""
+IDLE_S: Final = 30.0
+"""ksmd that runs and looks at nothing for so long has nothing to look at."""
+LEAST_CPU_S: Final = 0.05
+"""What was found for less tells nothing yet: ksmd's time is counted in hundredths of a second."""
+
+
+class Mark(Model, frozen=True, kw_only=True):
+    """KSM's counters at one moment of a sweep."""
+
+    at_s: float
+    looks: int | None
+    """Pages looked at or passed over since boot; ``None``: this kernel does not count them."""
+    scans: int
+    saved_pages: int
+    skipped_pages: int
+    cpu_s_total: float | None
+
+
+class Sweep(Model, frozen=True, kw_only=True):
+    """A sweep under way."""
+
+    cause: ReasonCode
+    guests: tuple[str, ...]
+    """Names of those it is for; empty: for all."""
+    full_speed: bool
+    files: dict[str, str]
+    """The settings that make it as fast and as thorough as it is to be."""
+    new_bytes: int
+    expected_bytes: int
+    sizes: dict[str, int]
+    """What each guest held when it began, by UUID."""
+    breaks_at: int | None
+    """``cow_breaks_total`` when it began."""
+    first: Mark
+    last: Mark
+    lowest_pages: int
+    """The fewest pages saved meanwhile: first ksmd takes off its books what is no longer shared."""
+    pays: bool = True
+    """What was found since the look before was worth its CPU."""
+
+    @property
+    def found_pages(self) -> int:
+        """Return how many pages it merged."""
+        return self.last.saved_pages - self.lowest_pages
+
+    @property
+    def cpu_s(self) -> float | None:
+        """Return the CPU time it took so far."""
+        if self.last.cpu_s_total is None or self.first.cpu_s_total is None:
+            return None
+        return max(0.0, self.last.cpu_s_total - self.first.cpu_s_total)
+
+    @property
+    def looks(self) -> int | None:
+        """Return at how many pages it looked so far, each as often as it did."""
+        if self.last.looks is None or self.first.looks is None:
+            return None
+        return self.last.looks - self.first.looks
+
+
+def mark(ksm: Ksm) -> Mark:
+    """Return the counters of this reading."""
+    return Mark(
+        at_s=ksm.taken_at_s,
+        looks=None if ksm.pages_scanned is None else ksm.pages_scanned + (ksm.pages_skipped or 0),
+        scans=ksm.full_scans or 0,
+        saved_pages=ksm.pages_sharing + (ksm.zero_pages or 0),
+        skipped_pages=ksm.pages_skipped or 0,
+        cpu_s_total=ksm.ksmd_cpu_s_total,
+    )
+
+
+def tracked_pages(ksm: Ksm) -> int:
+    """Return on how many pages ksmd keeps books: one round of it."""
+    return ksm.pages_shared + ksm.pages_sharing + (ksm.pages_unshared or 0) + (ksm.pages_volatile or 0)
+
+
+def advance(sweep: Sweep, ksm: Ksm, state: HostState) -> Sweep:
+    """Return the sweep after one more reading."""
+    now = mark(ksm)
+    spent_cpu_s = (now.cpu_s_total or 0.0) - (sweep.last.cpu_s_total or 0.0)
+    found_bytes = (now.saved_pages - sweep.last.saved_pages) * ksm.page_size_bytes
+    return msgspec.structs.replace(
+        sweep,
+        last=now,
+        lowest_pages=min(sweep.lowest_pages, now.saved_pages),
+        pays=spent_cpu_s > LEAST_CPU_S and found_bytes >= spent_cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state],
+    )
+
+
+def is_over(sweep: Sweep, ksm: Ksm) -> bool:
+    """Say whether ksmd has seen everything twice, and finds nothing more."""
+    if sweep.cause is ReasonCode.KSM_GONE:  # what ended is the first that ksmd comes to
+        return sweep.last.at_s > sweep.first.at_s
+    if sweep.looks is None:
+        return sweep.last.scans - sweep.first.scans >= ROUNDS_UNCOUNTED and not sweep.pays
+    if sweep.looks == 0:
+        return ksm.run == 1 and sweep.last.at_s - sweep.first.at_s >= IDLE_S
+    plan = LOOKS * tracked_pages(ksm)
+    return sweep.looks >= plan * (1.0 if not sweep.pays else LONGEST)

@@ -1,0 +1,52 @@
+"""What the governor remembers from tick to tick, and what follows from it."""
+
+from memtide.model.base import Model
+from memtide.model.ksm import Ksm
+from memtide.model.reason import ReasonCode
+from memtide.policy.constants import KSM_HIT_DEFAULT, KSM_LOOK_COST_CPU_S, KSM_LOOK_FIRST_S
+from memtide.policy.ksm.rights import Books
+from memtide.policy.ksm.signs import Signs
+from memtide.policy.ksm.speed import Account
+from memtide.policy.ksm.sweep import LOOKS, Sweep, tracked_pages
+
+__all__ = ["KsmTrack", "cost_cpu_s", "expected_bytes"]
+
+
+class KsmTrack(Model, frozen=True, kw_only=True):
+    """What the governor remembers from tick to tick."""
+
+    read_at_s: float = 0.0
+    """When KSM was last read."""
+    at_s: float = 0.0
+    """When it was last considered to begin a sweep; a sweep's own time costs nothing."""
+    since_s: float = 0.0
+    """Since when ksmd is to scan, or to rest."""
+    sweep: Sweep | None = None
+    rests: ReasonCode = ReasonCode.KSM_CONVERGED
+    """Why, when there is no sweep."""
+    signs: Signs = Signs()
+    books: Books = Books()
+    account: Account = Account()
+    owed_cpu_s: float = 0.0
+    """What waiting has cost since the last sweep."""
+    swept_at_s: float | None = None
+    found_bytes: int | None = None
+    found_cpu_s: float | None = None
+    hit_ratio: float = KSM_HIT_DEFAULT
+    """The share of new memory that sweeps merged."""
+    look_cost_cpu_s: float = KSM_LOOK_COST_CPU_S
+    """What looking at one page costs."""
+    look_after_s: float = KSM_LOOK_FIRST_S
+    closer: bool = False
+    """The last sweep found less than it should have, and passed over pages: look at those too."""
+
+
+def expected_bytes(track: KsmTrack) -> int:
+    """Return what a sweep would probably merge now, in bytes."""
+    return int(track.hit_ratio * track.signs.new_bytes)
+
+
+def cost_cpu_s(track: KsmTrack, ksm: Ksm) -> float:
+    """Return what a sweep would cost now, in CPU seconds of ksmd."""
+    unseen_bytes = sum(known.new_bytes for known in track.signs.guests.values() if known.swept_bytes is None)
+    return LOOKS * (tracked_pages(ksm) + unseen_bytes // ksm.page_size_bytes) * track.look_cost_cpu_s
