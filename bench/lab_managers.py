@@ -165,6 +165,7 @@ LAWS: Final = {
     "fixed": Law(words="prototype, fixed cushion", start=_prototype("fixed"), stats_period_s=1),
     "by-state": Law(words="prototype, cushion by state", start=_prototype("by-state"), stats_period_s=1),
     "nominal": Law(words="prototype, follows demand by nominal sizes", start=_prototype("nominal"), stats_period_s=1),
+    "ksmtuned": Law(words="ksmtuned's law: KSM only", start=_prototype("ksmtuned")),
     "tide": Law(words="memtide as it comes", start=_tide("")),
     "tide-follow": Law(words="memtide in mode follow", start=_tide('[law]\nmode = "follow"\n')),
 }

@@ -1,4 +1,4 @@
-"""A process that runs one of the prototype laws on real guests, through memtide's own sources, actuators and loop.
+"""A process that runs one of the prototype laws, or ksmtuned's, on real guests through memtide's own parts and loop.
 
     .venv/bin/python -m bench.lab_policy by-state URI FOLDER
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.prototypes import Nominal, by_state, fixed
+from memtide.policy.peers.ksmtuned import Ksmtuned
 from memtide.ports import Policy
 from memtide.runtime import wiring
 from memtide.runtime.options import RunOptions
@@ -26,6 +27,7 @@ LAWS: Final[Mapping[str, Policy[Any]]] = {
     "fixed": fixed(overhead_bytes=TCG_OVERHEAD_BYTES),
     "by-state": by_state(overhead_bytes=TCG_OVERHEAD_BYTES),
     "nominal": Nominal(overhead_bytes=TCG_OVERHEAD_BYTES),
+    "ksmtuned": Ksmtuned(),
 }
 SETTINGS: Final = '[law]\nperiod = "1s"\n'
 

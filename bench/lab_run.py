@@ -27,7 +27,7 @@ from lab.guest import Fill
 from lab.host import available_bytes
 from memtide.units import GIB, MIB
 
-__all__ = ["measure"]
+__all__ = ["commit", "measure"]
 
 Progress = Callable[[str], None]
 
@@ -92,7 +92,7 @@ class _Measurement:
             setting=setting.name,
             fill=fill,
             began_at=datetime.fromtimestamp(self._began_at_s).astimezone().isoformat(timespec="seconds"),
-            commit=_commit(),
+            commit=commit(),
             measured_s=samples[-1].at_s - samples[0].at_s,
             guests=setting.guests,
             nominal_bytes=setting.guests * setting.size_bytes,
@@ -168,7 +168,7 @@ def _grew_s(samples: Sequence[HostSample], read: Callable[[HostSample], int | No
     return None if first is None or last is None else (last - first) / 1e6
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit, with a plus where the working tree differs from it; "unknown" outside of a repository."""
     told = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"],
