@@ -64,7 +64,7 @@ def measure(manager: str, setting: Setting, *, minutes: float, progress: Progres
 class _Measurement:
     """The measured part of a run."""
 
-    def __init__(  # noqa: PLR0913 - what a run is, as `measure` was told
+    def __init__(  # noqa: PLR0913, PLR0917 - what a run is, as `measure` was told
         self, lab: Lab, manager: str, running: Manager, setting: Setting, minutes: float, progress: Progress
     ) -> None:
         self._lab = lab
