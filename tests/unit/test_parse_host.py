@@ -10,10 +10,12 @@ from memtide.sources.parse import (
     parse_arc_reclaimable,
     parse_cgroup_memory,
     parse_choice,
+    parse_cow_breaks,
     parse_limit,
     parse_meminfo,
     parse_node_meminfo,
     parse_number,
+    parse_percent,
     parse_pressure,
     parse_switch,
     parse_vmstat,
@@ -75,6 +77,12 @@ def test_vmstat_leaves_out_what_is_not_written() -> None:
     }
 
 
+def test_pages_parted_by_writes() -> None:
+    """The line of that name alone, wherever it stands; before Linux 5.18 there is none, which is not 0."""
+    assert parse_cow_breaks(b"ksm_swpin_copy 9\ncow_ksm 1274838\nzswpin 5\n") == 1274838
+    assert parse_cow_breaks(b"my_cow_ksm 3\nksm_swpin_copy 9\n") is None
+
+
 def test_pressure_is_a_ratio() -> None:
     """Percent become ratios; microseconds stay."""
     data = b"some avg10=12.50 avg60=1.00 avg300=0.00 total=42\nfull avg10=100.00 avg60=0.50 avg300=0.00 total=7\n"
@@ -101,6 +109,12 @@ def test_numbers_are_signed_and_alone() -> None:
 def test_switch_knows_two_values() -> None:
     """0 and 1 are a switch; anything else is not understood."""
     assert (parse_switch(b"0\n"), parse_switch(b"1\n"), parse_switch(b"2\n")) == (False, True, None)
+
+
+def test_percent_is_a_ratio() -> None:
+    """The advisor's limit of 70 is 0.7 of a CPU."""
+    assert parse_percent(b"70\n") == 0.7
+    assert parse_percent(b"70%\n") is None
 
 
 def test_choice_is_the_one_in_brackets() -> None:

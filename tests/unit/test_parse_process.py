@@ -4,10 +4,16 @@ import pytest
 
 from memtide.sources.parse_process import (
     CgroupPaths,
+    Credentials,
+    ProcessKsm,
     ProcessMemory,
     parse_cgroup_paths,
+    parse_credentials,
+    parse_process_ksm,
     parse_process_memory,
     parse_process_stat,
+    parse_program,
+    parse_pss,
     parse_qemu_uuid,
 )
 
@@ -63,3 +69,33 @@ def test_qemu_is_known_by_name_and_option(program: str) -> None:
 def test_other_processes_are_no_guest(argv: list[str]) -> None:
     """Neither the UUID alone nor the name alone makes a guest."""
     assert parse_qemu_uuid("\0".join([*argv, ""]).encode()) is None
+
+
+def test_ksm_of_a_process_is_signed_and_comes_in_parts() -> None:
+    """Lines that a kernel does not write are unknown, not 0; the words of later kernels are no numbers."""
+    data = (
+        b"ksm_rmap_items 700\nksm_zero_pages 0\nksm_merging_pages 900\nksm_process_profit -44800\nksm_mergeable: yes\n"
+    )
+    assert parse_process_ksm(data) == ProcessKsm(merging_pages=900, zero_pages=0, profit_bytes=-44800)
+    assert parse_process_ksm(b"ksm_rmp_items 700\n") == ProcessKsm()
+
+
+def test_pss_is_the_whole_line() -> None:
+    """Not one of its parts, nor the swapped share."""
+    assert parse_pss(b"Rss: 9 kB\nPss:                 385 kB\nPss_Dirty: 112 kB\nSwapPss: 3 kB\n") == 385 * 1024
+    assert parse_pss(b"Rss: 9 kB\nPss_Dirty: 112 kB\n") is None
+
+
+def test_credentials_are_the_effective_ones() -> None:
+    """Of four user ids the second counts, of the capabilities number 1; a zombie has none."""
+    status = b"State:\tS (sleeping)\nUid:\t1\t%d\t3\t4\nCapPrm:\t0000000000000002\nCapEff:\t00000000%08x\n"
+    assert parse_credentials(status % (0, 2)) == Credentials(effective_uid=0, overrides_files=True)
+    assert parse_credentials(status % (7, 0xFFFD)) == Credentials(effective_uid=7, overrides_files=False)
+    assert parse_credentials((status % (0, 2)).replace(b"S (", b"Z (")) is None
+
+
+def test_program_and_script() -> None:
+    """The script is the first argument that is no option."""
+    assert parse_program(b"/bin/bash\0-x\0/usr/sbin/ksmtuned\0a\0") == ("bash", "ksmtuned")
+    assert parse_program(b"uksmd\0") == ("uksmd", "")
+    assert parse_program(b"") == ("", "")

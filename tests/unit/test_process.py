@@ -36,8 +36,12 @@ def test_facts_of_a_guest_in_its_scope() -> None:
     facts = ProcessReader(HOSTS / "kernel-5.10").facts(GUEST)
     assert (facts.rss_bytes, facts.swapped_bytes) == (6 * GIB, 512 * MIB)
     assert facts.cgroup_bytes == 6 * GIB + 123 * MIB
-    assert facts.merged_bytes is None
-    assert facts.missing == {"merged_bytes": "there is no /proc/4321/ksm_merging_pages"}
+    assert facts.merged_bytes is facts.ksm_zero_bytes is facts.ksm_profit_bytes is None
+    assert facts.missing == {
+        "merged_bytes": "there is no /proc/4321/ksm_merging_pages",
+        "ksm_zero_bytes": "there is no /proc/4321/ksm_stat (it came with Linux 6.6)",
+        "ksm_profit_bytes": "there is no /proc/4321/ksm_stat (it came with Linux 6.4)",
+    }
 
 
 def test_captured_guest_outside_a_scope() -> None:
@@ -47,7 +51,7 @@ def test_captured_guest_outside_a_scope() -> None:
     facts = reader.facts(qemu)
     assert facts.rss_bytes is not None
     assert facts.rss_bytes > 100 * MIB
-    assert facts.merged_bytes == 0
+    assert facts.merged_bytes == facts.ksm_zero_bytes == facts.ksm_profit_bytes == 0
     assert facts.cgroup_bytes is None
     assert facts.missing == {"cgroup_bytes": "the guest has no cgroup of its own: it is in /user.slice/session-1.scope"}
 
@@ -58,12 +62,56 @@ def test_merged_memory_is_in_bytes(tree: Path) -> None:
     assert ProcessReader(tree, page_size_bytes=16 * KIB).facts(GUEST).merged_bytes == 16_000 * KIB
 
 
+@pytest.mark.parametrize(
+    ("stat", "figures"),
+    [
+        ("ksm_rmp_items 700", (1000, None, None)),  # 6.1
+        ("ksm_rmap_items 700\nksm_merging_pages 900\nksm_process_profit -44800", (900, None, -44800)),  # 6.4
+        ("ksm_zero_pages 3\nksm_merging_pages 900\nksm_process_profit 5\nksm_merge_any: no", (900, 3, 5)),  # 6.12
+    ],
+)
+def test_ksm_of_a_guest_on_kernels_in_turn(
+    tree: Path, stat: str, figures: tuple[int | None, int | None, int | None]
+) -> None:
+    """ksm_stat's lines came one by one: what it lacks is in an older file or unknown; profit is signed."""
+    (tree / "proc/4321/ksm_merging_pages").write_text("1000\n")
+    (tree / "proc/4321/ksm_stat").write_text(f"{stat}\n")
+    facts = ProcessReader(tree, page_size_bytes=64 * KIB).facts(GUEST)
+    pages = [None if size is None else size // (64 * KIB) for size in (facts.merged_bytes, facts.ksm_zero_bytes)]
+    assert (*pages, facts.ksm_profit_bytes) == figures
+    unknown = {field for field in ("ksm_zero_bytes", "ksm_profit_bytes") if getattr(facts, field) is None}
+    assert facts.missing.keys() == unknown
+    assert all("/proc/4321/ksm_stat" in why for why in facts.missing.values())
+
+
+def test_proportional_set_size(tree: Path) -> None:
+    """``Pss`` itself in bytes, not its parts; and never of a process that only has the guest's number."""
+    (tree / "proc/4321/smaps_rollup").write_text(
+        "1-2 ---p 0 00:00 0 [rollup]\nRss: 900 kB\nPss: 700 kB\nPss_Anon: 9 kB\n"
+    )
+    reader = ProcessReader(tree)
+    missing: dict[str, str] = {}
+    assert reader.pss_bytes(GUEST, missing) == 700 * KIB
+    assert missing == {}
+    assert reader.pss_bytes(msgspec.structs.replace(GUEST, started_ticks=99), missing) is None
+    assert missing == {"pss_bytes": "process 4321, the guest's QEMU, is gone"}
+
+
+def test_no_proportional_set_size_says_what_it_takes(tree: Path) -> None:
+    """Without the rights or the file, the reason names both."""
+    missing: dict[str, str] = {}
+    assert ProcessReader(tree).pss_bytes(GUEST, missing) is None
+    assert missing == {
+        "pss_bytes": "there is no /proc/4321/smaps_rollup; it takes root or CAP_SYS_PTRACE, and Linux 4.14"
+    }
+
+
 def test_another_process_with_the_same_pid_is_not_the_guest(tree: Path) -> None:
     """A pid used again by a process that started later tells nothing about the guest."""
     facts = ProcessReader(tree).facts(msgspec.structs.replace(GUEST, started_ticks=99))
     assert facts.rss_bytes is facts.swapped_bytes is facts.cgroup_bytes is facts.merged_bytes is None
     assert set(facts.missing.values()) == {"process 4321, the guest's QEMU, is gone"}
-    assert len(facts.missing) == 4
+    assert facts.missing.keys() == {name for name in facts.__struct_fields__ if name != "missing"}
 
 
 def test_a_fork_of_qemu_is_not_the_guest(tree: Path) -> None:

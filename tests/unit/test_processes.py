@@ -69,7 +69,7 @@ def test_facts_of_those_that_were_found(proc: Proc, searches: list[float]) -> No
     processes = GuestProcesses(proc.root)
     for at_s in (0, 1, SEARCH_EVERY_S - 1):
         found = processes.of({A, B}, at_s)
-        assert {uuid: (qemu.pid, facts.rss_bytes) for uuid, (qemu, facts) in found.items()} == {A: (10, 1024000)}
+        assert {uuid: (one.qemu.pid, one.facts.rss_bytes) for uuid, one in found.items()} == {A: (10, 1024000)}
     assert len(searches) == 1
     proc.run(12, B)
     assert set(processes.of({A, B}, SEARCH_EVERY_S)) == {A, B}
@@ -83,8 +83,8 @@ def test_facts_are_read_again_when_it_is_time(proc: Proc) -> None:
     processes = GuestProcesses(proc.root)
     processes.of({A}, 0)
     proc.run(10, A, rss_kib=2000)
-    assert processes.of({A}, FACTS_EVERY_S - 1)[A][1].rss_bytes == 1024000
-    assert processes.of({A}, FACTS_EVERY_S)[A][1].rss_bytes == 2048000
+    assert processes.of({A}, FACTS_EVERY_S - 1)[A].facts.rss_bytes == 1024000
+    assert processes.of({A}, FACTS_EVERY_S)[A].facts.rss_bytes == 2048000
 
 
 def test_a_guest_that_started_anew_is_searched_at_once(proc: Proc) -> None:
@@ -94,7 +94,7 @@ def test_a_guest_that_started_anew_is_searched_at_once(proc: Proc) -> None:
     proc.end(10)
     proc.run(20, A, rss_kib=1)
     processes.forget(A)
-    assert processes.of({A}, 1)[A][0].pid == 20
+    assert processes.of({A}, 1)[A].qemu.pid == 20
 
 
 def test_a_guest_that_started_anew_without_a_word_is_found(proc: Proc) -> None:
@@ -105,7 +105,23 @@ def test_a_guest_that_started_anew_without_a_word_is_found(proc: Proc) -> None:
     proc.run(10, started=9000)
     proc.run(20, A, started=9001)
     assert processes.of({A}, FACTS_EVERY_S) == {}
-    assert processes.of({A}, FACTS_EVERY_S + 2)[A][0].pid == 20
+    assert processes.of({A}, FACTS_EVERY_S + 2)[A].qemu.pid == 20
+
+
+def test_proportional_set_sizes_can_be_left_out(proc: Proc) -> None:
+    """They come at a later tick, from a thread; without them nothing is begun, and the reason says so."""
+    (proc.root / "proc/10/smaps_rollup").write_text("Pss: 5 kB\n")
+    without = GuestProcesses(proc.root, pss=False)
+    processes = GuestProcesses(proc.root)
+    assert processes.of({A}, 0)[A].pss.pss_bytes is None
+    end_s = time.monotonic() + 10
+    while processes.of({A}, 2)[A].pss.pss_bytes is None:
+        assert time.monotonic() < end_s
+        time.sleep(0.001)
+    pss = processes.of({A}, 2)[A].pss
+    assert (pss.pss_bytes, pss.pss_at_s, pss.missing) == (5 * 1024, 0, {})
+    for _ in range(3):
+        assert without.of({A}, 0)[A].pss.missing.keys() == {"pss_bytes", "pss_at_s"}
 
 
 def test_when_a_process_started() -> None:

@@ -55,7 +55,7 @@ class Host(Model, frozen=True, kw_only=True):
     """Programs running on this host that steer KSM too, by name: ``ksmtuned``, ``momd``."""
     numa: tuple[NumaNode, ...] = ()
     counters_at_s: float = 0.0
-    """When KSM, NUMA and the counters below were read; they may be older than the sample they are part of."""
+    """When NUMA and the counters below were read; they may be older than the sample they are part of."""
     swap_in_pages_total: int | None = None
     swap_out_pages_total: int | None = None
     major_faults_total: int | None = None

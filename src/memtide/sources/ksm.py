@@ -1,29 +1,68 @@
-"""Kernel samepage merging: the files below /sys/kernel/mm/ksm, and the CPU time of the thread that does it."""
+"""Kernel samepage merging: the files below /sys/kernel/mm/ksm, the writes that part pages, and ksmd's CPU time."""
 
 import os
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple
 
 from memtide.model.base import Missing
 from memtide.model.ksm import Ksm
-from memtide.sources.files import KernelFiles
-from memtide.sources.parse import parse_choice, parse_number, parse_switch
+from memtide.sources.files import KernelFiles, reason
+from memtide.sources.parse import parse_choice, parse_cow_breaks, parse_number, parse_percent, parse_switch
 from memtide.sources.parse_process import ProcessStat, parse_process_stat
 
 __all__ = ["KsmReader"]
 
-T = TypeVar("T")
-
 _FOLDER: Final = "sys/kernel/mm/ksm"
+_VMSTAT: Final = "proc/vmstat"
 _CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PID: Final = re.compile(r"\d{1,10}")
 _KTHREADD: Final = 2
 """Every kernel thread's parent: a user's process that calls itself ksmd is none."""
 
 
+class _File(NamedTuple):
+    """One file of KSM's folder and the field of ``Ksm`` that it fills."""
+
+    name: str
+    parse: Callable[[bytes], object]
+    since: str = ""
+    """The Linux that brought it (the kernel's log of mm/ksm.c); empty: every one that memtide runs on has it."""
+    own_field: str = ""
+    """The field, where it is called otherwise than the file."""
+
+    @property
+    def field(self) -> str:
+        return self.own_field or self.name
+
+
+_NEEDED: Final = (
+    _File("run", parse_number),
+    _File("pages_shared", parse_number),
+    _File("pages_sharing", parse_number),
+)
+_FILES: Final = (
+    _File("pages_unshared", parse_number),
+    _File("pages_volatile", parse_number),
+    _File("pages_scanned", parse_number, "6.6"),
+    _File("pages_skipped", parse_number, "6.7"),
+    _File("pages_to_scan", parse_number),
+    _File("sleep_millisecs", parse_number),
+    _File("full_scans", parse_number),
+    _File("ksm_zero_pages", parse_number, "6.6", "zero_pages"),
+    _File("general_profit", parse_number, "6.4", "general_profit_bytes"),
+    _File("merge_across_nodes", parse_switch),
+    _File("max_page_sharing", parse_number),
+    _File("smart_scan", parse_switch, "6.7"),
+    _File("use_zero_pages", parse_switch),
+    _File("advisor_mode", parse_choice, "6.8"),
+    _File("advisor_target_scan_time", parse_number, "6.8", "advisor_target_scan_time_s"),
+    _File("advisor_max_cpu", parse_percent, "6.8", "advisor_max_cpu_ratio"),
+)
+
+
 class KsmReader:
-    """Reads KSM. Files that this kernel does not have are ``None`` with a reason.
+    """Reads KSM. What this kernel does not tell is ``None`` with a reason.
 
     Args:
         files: where to read.
@@ -35,36 +74,40 @@ class KsmReader:
         self._page_size_bytes = page_size_bytes
         self._ksmd = _Ksmd(files)
 
-    def sample(self, host_missing: Missing) -> Ksm | None:
+    def sample(self, now_s: float, host_missing: Missing) -> Ksm | None:
         """Return KSM's figures of now; ``None``, with ``host_missing["ksm"]``, on a kernel without KSM."""
         missing: Missing = {}
-
-        def read(name: str, parse: Callable[[bytes], T | None], field: str = "") -> T | None:
-            return self._files.parsed(f"{_FOLDER}/{name}", parse, missing, field or name)
-
-        run = read("run", parse_number)
-        pages_shared = read("pages_shared", parse_number)
-        pages_sharing = read("pages_sharing", parse_number)
-        if run is None or pages_shared is None or pages_sharing is None:
-            host_missing["ksm"] = next(iter(missing.values()))
+        # first, so that ``taken_at_s`` is the time of what a rate is made of
+        cpu_s_total = self._ksmd.cpu_s_total(missing)
+        needed = {file.field: self._read(file, missing) for file in _NEEDED}
+        if None in needed.values():
+            host_missing["ksm"] = next(missing[field] for field, value in needed.items() if value is None)
             return None
+        values: dict[str, Any] = needed | {file.field: self._read(file, missing) for file in _FILES}
         return Ksm(
             page_size_bytes=self._page_size_bytes,
-            run=run,
-            pages_shared=pages_shared,
-            pages_sharing=pages_sharing,
-            pages_unshared=read("pages_unshared", parse_number),
-            pages_volatile=read("pages_volatile", parse_number),
-            pages_to_scan=read("pages_to_scan", parse_number),
-            sleep_millisecs=read("sleep_millisecs", parse_number),
-            full_scans=read("full_scans", parse_number),
-            zero_pages=read("ksm_zero_pages", parse_number, "zero_pages"),
-            general_profit_bytes=read("general_profit", parse_number, "general_profit_bytes"),
-            merge_across_nodes=read("merge_across_nodes", parse_switch),
-            advisor_mode=read("advisor_mode", parse_choice),
-            ksmd_cpu_s_total=self._ksmd.cpu_s_total(missing),
+            taken_at_s=now_s,
+            cow_breaks_total=self._cow_breaks_total(missing),
+            ksmd_cpu_s_total=cpu_s_total,
             missing=missing,
+            **values,
         )
+
+    def _read(self, file: _File, missing: Missing) -> object:
+        value = self._files.parsed(f"{_FOLDER}/{file.name}", file.parse, missing, file.field)
+        if value is None and file.since:
+            missing[file.field] += f" (it came with Linux {file.since})"
+        return value
+
+    def _cow_breaks_total(self, missing: Missing) -> int | None:
+        try:
+            count = parse_cow_breaks(self._files.read(_VMSTAT))
+            why = f"/{_VMSTAT} of this kernel does not count it (it came with Linux 5.18)"
+        except OSError as error:
+            count, why = None, reason(_VMSTAT, error)
+        if count is None:
+            missing["cow_breaks_total"] = why
+        return count
 
 
 class _Ksmd:

@@ -24,10 +24,12 @@ __all__ = [
     "parse_arc_reclaimable",
     "parse_cgroup_memory",
     "parse_choice",
+    "parse_cow_breaks",
     "parse_limit",
     "parse_meminfo",
     "parse_node_meminfo",
     "parse_number",
+    "parse_percent",
     "parse_pressure",
     "parse_switch",
     "parse_vmstat",
@@ -122,6 +124,15 @@ def parse_vmstat(data: bytes) -> dict[str, int]:
     return fields
 
 
+_COW_BREAKS: Final = re.compile(rb"^cow_ksm (\d{1,20})$", re.MULTILINE)
+
+
+def parse_cow_breaks(data: bytes) -> int | None:
+    """Return how many writes parted a page from its copies, from /proc/vmstat; ``None`` before Linux 5.18."""
+    match = _COW_BREAKS.search(data)
+    return int(match[1]) if match else None
+
+
 # pressure ------------------------------------------------------------------------------------------------------------
 
 _AVERAGE: Final = rb"(\d{1,3}\.\d{1,6})"
@@ -155,6 +166,12 @@ def parse_number(data: bytes) -> int | None:
     """Return the whole number, signed, that is all the file holds."""
     match = _NUMBER.match(data)
     return int(match[1]) if match else None
+
+
+def parse_percent(data: bytes) -> float | None:
+    """Return a file's whole percentage as a ratio."""
+    number = parse_number(data)
+    return None if number is None else number / 100
 
 
 def parse_switch(data: bytes) -> bool | None:

@@ -12,15 +12,29 @@ from memtide.units import KIB
 
 __all__ = [
     "CgroupPaths",
+    "Credentials",
+    "ProcessKsm",
     "ProcessMemory",
     "ProcessStat",
     "parse_cgroup_paths",
+    "parse_credentials",
+    "parse_name",
+    "parse_process_ksm",
     "parse_process_memory",
     "parse_process_stat",
+    "parse_program",
+    "parse_pss",
     "parse_qemu_uuid",
 ]
 
 _STATUS: Final = rows(("VmRSS", "VmSwap"), r":[ \t]+(\d{1,20}) kB")
+_PSS: Final = rows(("Pss",), r":[ \t]+(\d{1,20}) kB")
+_KSM: Final = rows(("ksm_merging_pages", "ksm_zero_pages", "ksm_process_profit"), r" (-?\d{1,20})")
+_STATE: Final = re.compile(rb"^State:[ \t]+(\S)", re.MULTILINE)
+_EFFECTIVE_UID: Final = re.compile(rb"^Uid:[ \t]+\d{1,10}[ \t]+(\d{1,10})", re.MULTILINE)
+_CAPABILITIES: Final = re.compile(rb"^CapEff:[ \t]+([0-9a-f]{1,32})$", re.MULTILINE)
+_DAC_OVERRIDE: Final = 1
+"""Number of CAP_DAC_OVERRIDE (capabilities(7)): files may be written whoever owns them."""
 # pid (name, which may hold spaces and brackets) state ppid ... utime(14) stime(15) ... starttime(22)
 _STAT: Final = re.compile(
     rb"\d{1,10} \((.{0,64})\) \S (\d{1,10})(?: -?\d{1,20}){9} (\d{1,20}) (\d{1,20})(?: -?\d{1,20}){6} (\d{1,20})",
@@ -92,6 +106,61 @@ def parse_process_memory(data: bytes) -> ProcessMemory | None:
     if len(lines) < 2:  # noqa: PLR2004 - the two lines asked for
         return None
     return ProcessMemory(rss_bytes=lines["VmRSS"] * KIB, swapped_bytes=lines["VmSwap"] * KIB)
+
+
+def parse_pss(data: bytes) -> int | None:
+    """Return the ``Pss:`` of a smaps_rollup, in bytes: each page split evenly among all that map it."""
+    kib = numbers(_PSS, data).get("Pss")
+    return None if kib is None else kib * KIB
+
+
+class ProcessKsm(Model, frozen=True, kw_only=True):
+    """What /proc/PID/ksm_stat says; its lines came one by one, so each can be unknown (fs/proc/base.c)."""
+
+    merging_pages: int | None = None
+    """Linux 6.4; before, in a file of its own."""
+    zero_pages: int | None = None
+    """Linux 6.6."""
+    profit_bytes: int | None = None
+    """Signed. Linux 6.4."""
+
+
+def parse_process_ksm(data: bytes) -> ProcessKsm:
+    """Return a /proc/PID/ksm_stat; an older kernel's, which has only ksm_rmap_items, leaves all of it unknown."""
+    lines = numbers(_KSM, data)
+    return ProcessKsm(
+        merging_pages=lines.get("ksm_merging_pages"),
+        zero_pages=lines.get("ksm_zero_pages"),
+        profit_bytes=lines.get("ksm_process_profit"),
+    )
+
+
+class Credentials(Model, frozen=True, kw_only=True):
+    """What a process may do, from /proc/PID/status."""
+
+    effective_uid: int
+    overrides_files: bool
+    """It has CAP_DAC_OVERRIDE, in its own user namespace."""
+
+
+def parse_credentials(data: bytes) -> Credentials | None:
+    """Return the credentials of a living process; ``None`` of one that has ended (a zombie)."""
+    state, uid, capabilities = (pattern.search(data) for pattern in (_STATE, _EFFECTIVE_UID, _CAPABILITIES))
+    if uid is None or capabilities is None or state is None or state[1] in b"ZX":
+        return None
+    return Credentials(effective_uid=int(uid[1]), overrides_files=bool(int(capabilities[1], 16) >> _DAC_OVERRIDE & 1))
+
+
+def parse_name(data: bytes) -> str:
+    """Return a /proc/PID/comm: the program's name, cut after 15 bytes; of a script run as a command, the script's."""
+    return data.decode(errors="replace").rstrip("\n")
+
+
+def parse_program(cmdline: bytes) -> tuple[str, str]:
+    """Return the names of the program and of its first argument that is no option: a script, when it interprets one."""
+    program, *arguments = cmdline.decode(errors="replace").split("\0")
+    script = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return PurePosixPath(program).name, PurePosixPath(script).name
 
 
 def parse_qemu_uuid(cmdline: bytes) -> str | None:

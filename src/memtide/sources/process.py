@@ -1,6 +1,7 @@
 """What one guest's QEMU costs the host: the facts of a process that libvirt does not tell, or not so cheaply.
 
-No smaps: reading them takes 16 ms per GiB of guest and holds the guest's own memory lock meanwhile.
+All but one are cheap. ``pss`` reads smaps_rollup, which takes 16 ms per GiB of guest and the guest's own memory lock
+meanwhile: see ``processes`` for who may ask for it and when.
 """
 
 import os
@@ -13,9 +14,12 @@ from memtide.sources.cgroup import guest_memory_file
 from memtide.sources.files import KernelFiles
 from memtide.sources.parse import parse_number
 from memtide.sources.parse_process import (
+    ProcessKsm,
     parse_cgroup_paths,
+    parse_process_ksm,
     parse_process_memory,
     parse_process_stat,
+    parse_pss,
     parse_qemu_uuid,
 )
 
@@ -41,7 +45,12 @@ class ProcessFacts(Model, frozen=True, kw_only=True):
     cgroup_bytes: int | None = None
     """What the guest's own machine scope is charged with; ``None`` when it has none."""
     merged_bytes: int | None = None
+    ksm_zero_bytes: int | None = None
+    ksm_profit_bytes: int | None = None
     missing: Missing = {}
+
+
+_FACTS: Final = tuple(name for name in ProcessFacts.__struct_fields__ if name != "missing")
 
 
 class ProcessReader:
@@ -78,9 +87,7 @@ class ProcessReader:
         stat = self._files.value(f"{folder}/stat", parse_process_stat)
         if stat is None or stat.started_ticks != qemu.started_ticks:
             gone = f"process {qemu.pid}, the guest's QEMU, is gone"
-            return ProcessFacts(
-                missing=dict.fromkeys(("rss_bytes", "swapped_bytes", "cgroup_bytes", "merged_bytes"), gone)
-            )
+            return ProcessFacts(missing=dict.fromkeys(_FACTS, gone))
         missing: Missing = {}
         memory = self._files.parsed(f"{folder}/status", parse_process_memory, missing, "rss_bytes")
         if memory is None:
@@ -89,9 +96,21 @@ class ProcessReader:
             rss_bytes=None if memory is None else memory.rss_bytes,
             swapped_bytes=None if memory is None else memory.swapped_bytes,
             cgroup_bytes=self._cgroup_bytes(folder, missing),
-            merged_bytes=self._merged_bytes(folder, missing),
+            **self._ksm(folder, missing),
             missing=missing,
         )
+
+    def pss_bytes(self, qemu: Qemu, missing: Missing) -> int | None:
+        """Return the process's proportional set size; ``None`` with a reason in ``missing["pss_bytes"]``. Dear."""
+        path = f"proc/{qemu.pid}/smaps_rollup"
+        pss_bytes = self._files.parsed(path, parse_pss, missing, "pss_bytes")
+        stat = self._files.value(f"proc/{qemu.pid}/stat", parse_process_stat)
+        if stat is None or stat.started_ticks != qemu.started_ticks:
+            missing["pss_bytes"] = f"process {qemu.pid}, the guest's QEMU, is gone"
+            return None
+        if pss_bytes is None:
+            missing["pss_bytes"] += "; it takes root or CAP_SYS_PTRACE, and Linux 4.14"
+        return pss_bytes
 
     def _cgroup_bytes(self, folder: str, missing: Missing) -> int | None:
         paths = self._files.parsed(f"{folder}/cgroup", parse_cgroup_paths, missing, "cgroup_bytes")
@@ -103,7 +122,20 @@ class ProcessReader:
             return None
         return self._files.parsed(file, parse_number, missing, "cgroup_bytes")
 
-    def _merged_bytes(self, folder: str, missing: Missing) -> int | None:
-        # since 5.19; ksm_stat says the same, but only since 6.1
-        pages = self._files.parsed(f"{folder}/ksm_merging_pages", parse_number, missing, "merged_bytes")
-        return None if pages is None else pages * self._page_size_bytes
+    def _ksm(self, folder: str, missing: Missing) -> dict[str, int | None]:
+        """Return what KSM does with the process's memory, by field."""
+        unread: Missing = {}
+        ksm = self._files.parsed(f"{folder}/ksm_stat", parse_process_ksm, unread, "") or ProcessKsm()
+        why = unread.get("", f"/{folder}/ksm_stat of this kernel does not say")
+        merging_pages = ksm.merging_pages
+        if merging_pages is None:  # until 6.3
+            merging_pages = self._files.parsed(f"{folder}/ksm_merging_pages", parse_number, missing, "merged_bytes")
+        if ksm.zero_pages is None:
+            missing["ksm_zero_bytes"] = f"{why} (it came with Linux 6.6)"
+        if ksm.profit_bytes is None:
+            missing["ksm_profit_bytes"] = f"{why} (it came with Linux 6.4)"
+        return {
+            "merged_bytes": None if merging_pages is None else merging_pages * self._page_size_bytes,
+            "ksm_zero_bytes": None if ksm.zero_pages is None else ksm.zero_pages * self._page_size_bytes,
+            "ksm_profit_bytes": ksm.profit_bytes,
+        }

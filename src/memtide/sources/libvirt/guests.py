@@ -184,7 +184,7 @@ class LibvirtGuests:
                 continue
             process = facts.get(uuid)
             if process is not None:
-                known.runs_as(process[0])
+                known.runs_as(process.qemu)
             guest = None if own is None else guest_of(uuid, known, own, process)
             if guest is not None:
                 known.seen_at_s = now_s

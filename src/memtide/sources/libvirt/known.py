@@ -10,13 +10,14 @@ from memtide.model.guest import Guest, GuestTraits
 from memtide.sources.libvirt.api import Domain, Stats
 from memtide.sources.libvirt.events import Happening
 from memtide.sources.libvirt.stats import parse_observed, parse_reported, parse_state
-from memtide.sources.process import ProcessFacts, Qemu
-from memtide.sources.processes import started_at_s
+from memtide.sources.process import Qemu
+from memtide.sources.processes import GuestProcess, started_at_s
 
 __all__ = ["LEFT_OUT", "Known", "guest_of"]
 
 LEFT_OUT: Final = "libvirt left it out of its reply: its monitor is busy or hangs"
-OF_PROCESS: Final = ("pid", "cgroup_bytes", "swapped_bytes", "merged_bytes")
+OF_KERNEL: Final = ("cgroup_bytes", "swapped_bytes", "merged_bytes", "ksm_zero_bytes", "ksm_profit_bytes")
+OF_PROCESS: Final = ("pid", *OF_KERNEL, "pss_bytes", "pss_at_s")
 
 
 @dataclass(slots=True)
@@ -55,22 +56,22 @@ class Known:
             self.pid = qemu.pid
 
 
-def guest_of(uuid: str, known: Known, stats: Stats, process: tuple[Qemu, ProcessFacts] | None) -> Guest | None:
+def guest_of(uuid: str, known: Known, stats: Stats, process: GuestProcess | None) -> Guest | None:
     """Return the guest as it is now; ``None`` when libvirt says too little of it this time."""
     observed = parse_observed(stats)
     if observed is None or known.traits is None:
         return None
     missing: Missing = {}
     if process is not None:
-        qemu, facts = process
+        facts, pss = process.facts, process.pss
         observed = msgspec.structs.replace(
             observed,
-            pid=qemu.pid,
-            cgroup_bytes=facts.cgroup_bytes,
-            swapped_bytes=facts.swapped_bytes,
-            merged_bytes=facts.merged_bytes,
+            pid=process.qemu.pid,
+            pss_bytes=pss.pss_bytes,
+            pss_at_s=pss.pss_at_s,
+            **{name: getattr(facts, name) for name in OF_KERNEL},
         )
-        missing |= {name: why for name, why in facts.missing.items() if name != "rss_bytes"}
+        missing |= {name: why for name, why in facts.missing.items() if name != "rss_bytes"} | pss.missing
     else:
         missing |= dict.fromkeys(OF_PROCESS, "its process was not found")
     if observed.rss_bytes is None:
