@@ -18,13 +18,13 @@ from memtide.model.snapshot import Absent, Snapshot
 from memtide.runtime.control.daemon import LogQuery
 from memtide.runtime.control.fanout import Fanout
 from memtide.units import GIB, MIB
-from memtide.views.live import Live, Totals
+from memtide.views.live import KsmPast, KsmScene, Live, Totals, ksm_scene
 
 NOW_S = 1_626_229_928.0  # 2021-07-14 02:32:08 UTC, the first line of the log in the article
 HOST_NAME = "virt5v"
 
 
-def ksm(*, cpu_s: float = 1000.0, **more: Any) -> Ksm:
+def ksm(*, cpu_s: float = 1000.0, at_s: float = NOW_S, **more: Any) -> Ksm:
     """Return the KSM of the article's host, scanning."""
     values = {
         "page_size_bytes": 4096,
@@ -32,7 +32,7 @@ def ksm(*, cpu_s: float = 1000.0, **more: Any) -> Ksm:
         "pages_shared": 1_700_529,
         "pages_sharing": 3_574_747,
     }
-    return Ksm(**values | {"ksmd_cpu_s_total": cpu_s} | more)
+    return Ksm(**values | {"ksmd_cpu_s_total": cpu_s, "taken_at_s": at_s} | more)
 
 
 def host(*, at_s: float = NOW_S, **more: Any) -> Host:
@@ -165,7 +165,7 @@ def live(**more: Any) -> Live:
         ),
         "previous_host": host(
             at_s=NOW_S - 2,
-            ksm=ksm(cpu_s=998.54),
+            ksm=ksm(cpu_s=998.54, at_s=NOW_S - 2),
             swap_in_pages_total=1000,
             swap_out_pages_total=1000,
         ),
@@ -253,6 +253,10 @@ class FakeDaemon:
     def live(self) -> Live | None:
         """Return the moment."""
         return self.moment
+
+    def ksm(self) -> KsmScene | None:
+        """Return the moment's KSM; nothing is remembered."""
+        return None if self.moment is None else ksm_scene(self.moment, KsmPast(), uptime_s=None, originals={})
 
     async def log(self, query: LogQuery) -> list[LogEntry]:
         """Return the history."""

@@ -41,7 +41,7 @@ def test_profit_is_the_kernels_or_the_same_sum() -> None:
 
 def test_ksmd_cpu_is_a_difference() -> None:
     """1.46 s of CPU in 2 s is 73 %; with only one reading it is unknown."""
-    before = make_live.host(at_s=make_live.NOW_S - 2, ksm=make_live.ksm(cpu_s=998.54))
+    before = make_live.host(at_s=make_live.NOW_S - 2, ksm=make_live.ksm(cpu_s=998.54, at_s=make_live.NOW_S - 2))
 
     assert ksmd_cpu_ratio(before, make_live.host()) == pytest.approx(0.73)
     assert ksmd_cpu_ratio(None, make_live.host()) is None

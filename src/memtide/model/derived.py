@@ -3,16 +3,22 @@
 from collections.abc import Iterable
 from typing import Final
 
+from memtide.model.base import Model
 from memtide.model.guest import Guest
 from memtide.model.host import Host, HostMemory
 from memtide.model.ksm import Ksm
 
 __all__ = [
     "RMAP_ITEM_BYTES",
+    "GuestsCost",
+    "guest_saving_bytes",
+    "guests_cost",
     "ksm_merged_bytes",
+    "ksm_parted_bytes",
     "ksm_profit_bytes",
     "ksm_saved_bytes",
     "ksmd_cpu_ratio",
+    "ksmd_cpu_since_boot_ratio",
     "overcommit_ratio",
     "rate_per_s",
     "total_or_none",
@@ -60,11 +66,81 @@ def rate_per_s(before: float | None, now: float | None, elapsed_s: float) -> flo
 
 
 def ksmd_cpu_ratio(before: Host | None, now: Host) -> float | None:
-    """Return the share of one CPU that ksmd used between two readings of the host (0 to 1)."""
+    """Return the share of one CPU that ksmd used between two readings of KSM (0 to 1)."""
     if before is None or before.ksm is None or now.ksm is None:
         return None
-    elapsed_s = now.counters_at_s - before.counters_at_s
+    elapsed_s = now.ksm.taken_at_s - before.ksm.taken_at_s
     return rate_per_s(before.ksm.ksmd_cpu_s_total, now.ksm.ksmd_cpu_s_total, elapsed_s)
+
+
+def ksmd_cpu_since_boot_ratio(ksm: Ksm, uptime_s: float | None) -> float | None:
+    """Return the share of one CPU that ksmd has had on average since boot (0 to 1)."""
+    return rate_per_s(0.0, ksm.ksmd_cpu_s_total, uptime_s or 0.0)
+
+
+def ksm_parted_bytes(breaks_before: int | None, ksm: Ksm) -> int | None:
+    """Return what was written to, and so parted from its copies, since an earlier count of such writes.
+
+    ksmd takes such a page off ``pages_sharing`` only when it comes by again (mm/ksm.c), so while it rests up to this
+    much of the saving is gone already. Pages that guests gave back are not in it: nobody counts those.
+    """
+    if breaks_before is None or ksm.cow_breaks_total is None or ksm.cow_breaks_total < breaks_before:
+        return None
+    return min(ksm_saved_bytes(ksm), (ksm.cow_breaks_total - breaks_before) * ksm.page_size_bytes)
+
+
+def guest_saving_bytes(guest: Guest) -> int | None:
+    """Return the guest's part in what is saved: RSS less PSS, which splits every shared page among its sharers.
+
+    Program files that QEMUs share are in it too, a few MiB. Added up over guests this comes near the whole saving;
+    ``merged_bytes`` never does, for it counts each sharer in full.
+    """
+    observed = guest.observed
+    if observed.rss_bytes is None or observed.pss_bytes is None:
+        return None
+    return max(0, observed.rss_bytes - observed.pss_bytes)
+
+
+class GuestsCost(Model, frozen=True, kw_only=True):
+    """What all guests hold, and what they cost the host, in bytes."""
+
+    held_bytes: int
+    """Their memory with merged pages counted for everyone who has them."""
+    saved_bytes: int
+    """What of that KSM keeps once only."""
+    basis: str
+    """``resident``: by RSS. ``cgroup``: by what their cgroups are charged. ``mixed``: some one, some the other."""
+
+    @property
+    def cost_bytes(self) -> int:
+        """What they cost the host."""
+        return self.held_bytes - self.saved_bytes
+
+
+def guests_cost(guests: Iterable[Guest], ksm: Ksm | None) -> GuestsCost | None:
+    """Return what guests hold, less what KSM saves; ``None`` when some guest's part is unknown.
+
+    RSS counts a merged page in full for every sharer, so the saving comes off; a page that became the kernel's zero
+    page is in nobody's RSS (mm/ksm.c takes it off the counter), so that part of the saving does not. A cgroup is
+    charged for a page only when it touched it first, so its figure is net; the saving is put on top to say what the
+    guests hold. Where both kinds are, the saving is split by how much each kind has merged.
+    """
+    everyone = tuple(guests)
+    merged_bytes = 0 if ksm is None else ksm.pages_sharing * ksm.page_size_bytes
+    by_cgroup = [guest for guest in everyone if guest.observed.cgroup_bytes is not None]
+    cost_bytes = total_or_none(guest.observed.host_cost_bytes for guest in everyone)
+    if cost_bytes is None:
+        return None
+    if not by_cgroup:
+        return GuestsCost(held_bytes=cost_bytes, saved_bytes=merged_bytes, basis="resident")
+    if len(by_cgroup) == len(everyone):
+        return GuestsCost(held_bytes=cost_bytes + merged_bytes, saved_bytes=merged_bytes, basis="cgroup")
+    all_merged = total_or_none(guest.observed.merged_bytes for guest in everyone)
+    net_merged = total_or_none(guest.observed.merged_bytes for guest in by_cgroup)
+    if all_merged is None or net_merged is None:
+        return None
+    net_bytes = merged_bytes * net_merged // max(1, all_merged)
+    return GuestsCost(held_bytes=cost_bytes + net_bytes, saved_bytes=merged_bytes, basis="mixed")
 
 
 def overcommit_ratio(guests_bytes: int | None, memory: HostMemory, reserve_bytes: int) -> float | None:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine
 from typing import Final
 
 import msgspec
@@ -18,16 +19,20 @@ from memtide.model.record import Change, ChangeKind, Event, LogEntry, Severity
 from memtide.runtime import paths
 from memtide.runtime.control.daemon import LogQuery
 from memtide.runtime.control.fanout import Fanout
+from memtide.runtime.ksm_history import KsmHistory
 from memtide.runtime.ledger import undo
 from memtide.runtime.loop import Loop
 from memtide.runtime.options import RunOptions
 from memtide.runtime.parts import Parts
 from memtide.runtime.settings import OnStop
 from memtide.runtime.settings_file import Loaded, load, needs_restart
+from memtide.runtime.unmerge import UnmergeRequest
+from memtide.runtime.unmerge_service import KSM_HOLD, unmerge
 from memtide.runtime.verify import by_uuid
 from memtide.runtime.will import Will
 from memtide.units import format_size
-from memtide.views.live import Live
+from memtide.views.live import KsmScene, Live, ksm_scene
+from memtide.views.unmerge import UnmergeView
 
 __all__ = ["HOLD", "Service", "overrides"]
 
@@ -75,9 +80,11 @@ class Service:
         self._options = options
         self._started_at_s = parts.clock.now_s()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unmerging = asyncio.Lock()
         self.found: tuple[str, ...] = ()
         """What was wrong with what an earlier run left; it stays in the status until the next start."""
         self.entries = Fanout()
+        self.ksm_history = KsmHistory()
         self.will = Will(loaded.settings.limits)
         self.loop = Loop(
             clock=parts.clock,
@@ -111,6 +118,19 @@ class Service:
             open_outcomes=loop.open_outcomes,
             totals=loop.totals,
             troubles=(*loop.troubles, *self._parts.warnings, *self.found),
+        )
+
+    def ksm(self) -> KsmScene | None:
+        """Return this moment of KSM, with what is remembered of it; ``None`` before the first tick."""
+        live = self.live()
+        if live is None:
+            return None
+        return ksm_scene(
+            live,
+            self.ksm_history.past(),
+            # a simulated host was not up before
+            uptime_s=None if self._options.simulate else time.clock_gettime(time.CLOCK_BOOTTIME),
+            originals={change.key: change.original for change in self._parts.ledger.changes(ChangeKind.KSM)},
         )
 
     async def log(self, query: LogQuery) -> list[LogEntry]:
@@ -158,6 +178,16 @@ class Service:
                 await self._release(outcome.action.uuid)
         return outcomes
 
+    async def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+        """Undo KSM's merging in stages; yield the plan, every stage and the end."""
+        if not request.dry_run:
+            self._must_act()
+        if self._unmerging.locked():
+            raise ControlError("KSM's merging is being undone already", "see `memtide log`")
+        async with self._unmerging:
+            async for view in unmerge(self._parts, self.loop, self.will, request):
+                yield view
+
     async def _hold(self, uuid: str, hold: Hold) -> None:
         """Leave a guest at a size; also after a restart of the daemon."""
         self.will.hold(uuid, hold)
@@ -182,6 +212,8 @@ class Service:
     async def recall(self) -> None:
         """Take up the sizes that were set by hand before a restart and still hold."""
         for key, value in (await self._parts.store.kept()).items():
+            if key == KSM_HOLD:
+                self.will.hold_ksm(float(value))
             if not key.startswith(HOLD):
                 continue
             hold = msgspec.json.decode(value, type=Hold)
@@ -236,7 +268,9 @@ class Service:
                         await self._parts.ledger.drop(change.kind, change.key)
 
     def ticked(self) -> None:
-        """Do what is done once a tick beside the loop: tell the watcher, say what is wrong with guests' metadata."""
+        """Do what is done once a tick beside the loop: remember KSM, tell the watcher, complain of guests' metadata."""
+        if self.loop.snapshot is not None:
+            self.ksm_history.add(self.loop.snapshot.host.ksm)
         for name, sentence in self.will.complaints():
             self._say(Severity.WARNING, "metadata-rejected", sentence, guest=name)
         if self._options.watcher is None:

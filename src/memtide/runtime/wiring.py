@@ -11,6 +11,7 @@ from memtide.actuators.balloon import BalloonActuator
 from memtide.actuators.ksm import KsmActuator
 from memtide.actuators.null import NullActuator
 from memtide.actuators.stats_period import StatsPeriodActuator
+from memtide.actuators.unmerge import KsmUnmerger
 from memtide.model.action import SetKsm, SetMemory, SetStatsPeriod
 from memtide.policy.tide import Tide
 from memtide.ports import Actuator, Clock, Policy
@@ -27,12 +28,24 @@ from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.processes import GuestProcesses
 from memtide.sources.psi import PressureTrigger
 from memtide.sources.replay import TraceFile
+from memtide.sources.tree import guests_of_tree, uptime_s
 from memtide.store.readers import read_left_log
 from memtide.store.retention import Retention
 from memtide.store.sqlite import SqliteStore
 from memtide.store.stream import RecordedHistory, read_facts
 
-__all__ = ["ASSUMED", "URI_FACT", "RecordedWorld", "assembled", "eyes", "read_left_log", "recording"]
+__all__ = [
+    "ASSUMED",
+    "URI_FACT",
+    "RecordedWorld",
+    "assembled",
+    "eyes",
+    "guests_of_tree",
+    "host_reader",
+    "read_left_log",
+    "recording",
+    "uptime_s",
+]
 
 ROOT: Final = Path("/")
 STALL_US: Final = 150_000
@@ -96,6 +109,7 @@ async def assembled(settings: Settings, *, simulate: bool, policy: Policy[Any] |
             ledger=ledger,
             waker=None if trigger.why_not else trigger,
             warnings=() if trigger.why_not is None else (f"no wake-up on memory pressure: {trigger.why_not}",),
+            unmerger=KsmUnmerger(ROOT),
         )
 
 
@@ -124,6 +138,11 @@ async def eyes(settings: Settings, *, simulate: bool) -> AsyncIterator[Eyes]:
         )
     finally:
         await guests.stop()
+
+
+def host_reader(root: Path) -> HostReader:
+    """Return what reads a host below this folder: ``/``, or a captured tree."""
+    return HostReader(root)
 
 
 def recording(path: Path) -> Recording:

@@ -63,7 +63,7 @@ def _host(live: Live) -> HostView:
         means=state_means(decision.state, mode=decision.mode, acting=live.acting),
         pressure=None if host.pressure is None else _pressure(host.pressure),
         overcommit=overcommit,
-        ksm=None if host.ksm is None else _ksm(host.ksm, ksmd_cpu_ratio(live.previous_host, host)),
+        ksm=None if host.ksm is None else _ksm(host.ksm, ksmd_cpu_ratio(live.previous_host, host), host.ksm_writers),
         swap=_swap(live.previous_host, host),
         oom_kills_total=host.oom_kills_total,
         missing=host.missing | missing,
@@ -82,7 +82,7 @@ def _pressure(pressure: Pressure) -> PressureView:
     )
 
 
-def _ksm(ksm: Ksm, cpu_ratio: float | None) -> KsmView:
+def _ksm(ksm: Ksm, cpu_ratio: float | None, writers: tuple[str, ...]) -> KsmView:
     return KsmView(
         run=ksm.run,
         saved_bytes=ksm_saved_bytes(ksm),
@@ -90,6 +90,7 @@ def _ksm(ksm: Ksm, cpu_ratio: float | None) -> KsmView:
         profit_bytes=ksm_profit_bytes(ksm),
         ksmd_cpu_ratio=cpu_ratio,
         full_scans=ksm.full_scans,
+        other_writers=writers,
     )
 
 

@@ -164,7 +164,8 @@ def _ksm(host: HostView) -> str:
         return f"unknown: {host.missing.get('ksm', 'this kernel has none')}"
     cpu = "" if ksm.ksmd_cpu_ratio is None else f", ksmd at {format_ratio(ksm.ksmd_cpu_ratio)} of a CPU"
     profit = "" if ksm.profit_bytes is None else f" ({format_size(ksm.profit_bytes)} after its own cost)"
-    return f"{KSM_RUNS.get(ksm.run, UNKNOWN)}: saves {format_size(ksm.saved_bytes)}{profit}{cpu}"
+    writers = f"; steered by {', '.join(ksm.other_writers)}, not by memtide" if ksm.other_writers else ""
+    return f"{KSM_RUNS.get(ksm.run, UNKNOWN)}: saves {format_size(ksm.saved_bytes)}{profit}{cpu}{writers}"
 
 
 def _so_far(view: StatusView) -> str:

@@ -13,7 +13,8 @@ import msgspec
 
 from memtide.errors import ControlError, PermissionDeniedError
 from memtide.runtime.paths import control_folders
-from memtide.views.schema import LogView, StatusView, WhyView
+from memtide.views.schema import KsmReport, LogView, StatusView, WhyView
+from memtide.views.unmerge import UnmergeView
 
 __all__ = ["Client", "NoDaemonError"]
 
@@ -70,6 +71,10 @@ class Client:
         """Return the host and its guests now."""
         return self._call(READER, "GetStatus", {}, "status", StatusView)
 
+    def ksm(self) -> KsmReport:
+        """Return what KSM saves and costs now."""
+        return self._call(READER, "Ksm", {}, "report", KsmReport)
+
     def why(self, vm: str, limit: int) -> WhyView:
         """Return what there is to say about one guest, with its latest actions, at most so many."""
         return self._call(READER, "Why", {"vm": vm, "limit": limit}, "answer", WhyView)
@@ -94,6 +99,20 @@ class Client:
     def restore(self, vm: str | None) -> list[LogView]:
         """Put back the original size of one guest, or all that memtide changed."""
         return self._call(MANAGER, "Restore", {"vm": vm}, "outcomes", list[LogView])
+
+    def unmerge_ksm(
+        self, *, max_page_sharing: int | None, merge_across_nodes: bool | None, for_s: float, dry_run: bool
+    ) -> Iterator[UnmergeView]:
+        """Undo KSM's merging in stages; yield the plan, every stage and the end."""
+        parameters = {
+            "max_page_sharing": max_page_sharing,
+            "merge_across_nodes": merge_across_nodes,
+            "for_s": for_s,
+            "dry_run": dry_run,
+        }
+        with closing(self._ask(MANAGER, "UnmergeKsm", parameters, timeout_s=CHANGE_WITHIN_S, more=True)) as replies:
+            for reply in replies:
+                yield self._value(reply, "progress", UnmergeView)
 
     def _call(self, interface: str, method: str, parameters: dict[str, Any], key: str, view: type[View]) -> View:
         timeout_s = REPLY_WITHIN_S if interface == READER else CHANGE_WITHIN_S

@@ -1,5 +1,6 @@
 """What the sockets need of the daemon, and nothing about how it does it."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from memtide.model.action import Outcome
@@ -7,7 +8,9 @@ from memtide.model.base import Model
 from memtide.model.reason import Reason
 from memtide.model.record import LogEntry
 from memtide.runtime.control.fanout import Fanout
-from memtide.views.live import Live
+from memtide.runtime.unmerge import UnmergeRequest
+from memtide.views.live import KsmScene, Live
+from memtide.views.unmerge import UnmergeView
 
 __all__ = ["Daemon", "LogQuery"]
 
@@ -35,6 +38,10 @@ class Daemon(Protocol):
         """Return this moment; ``None`` before the first tick."""
         ...
 
+    def ksm(self) -> KsmScene | None:
+        """Return this moment of KSM, with what is remembered of it; ``None`` before the first tick."""
+        ...
+
     async def log(self, query: LogQuery) -> list[LogEntry]:
         """Return entries, oldest first."""
         ...
@@ -52,4 +59,8 @@ class Daemon(Protocol):
 
     async def restore(self, uuid: str | None, reason: Reason) -> list[Outcome]:
         """Put back the original size of one guest, or all that was ever changed (``None``)."""
+        ...
+
+    def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+        """Undo KSM's merging in stages; yield the plan, every stage and the end."""
         ...

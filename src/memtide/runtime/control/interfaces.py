@@ -21,7 +21,9 @@ from memtide.model.reason import ReasonCode
 from memtide.model.record import LogEntry
 from memtide.runtime.control.daemon import Daemon, LogQuery
 from memtide.runtime.control.peer import Peer
+from memtide.runtime.unmerge import UnmergeRequest
 from memtide.units import format_duration, format_size
+from memtide.views.ksm import ksm_report
 from memtide.views.live import Live
 from memtide.views.log import log_view
 from memtide.views.schema import GuestView
@@ -70,6 +72,15 @@ class Reader(VarlinkInterface, name=READER):
         """Return a StatusView: the host, its guests, the daemon."""
         with _failing_as(ReaderFailed):
             return msgspec.to_builtins(status(_live(self._daemon)))
+
+    @varlinkmethod(return_parameter="report", allow_foreign=True)
+    async def Ksm(self) -> Any:  # noqa: ANN401 - Varlink's object
+        """Return a KsmReport: what KSM saves and costs, whether it is worth it, and what would change it."""
+        with _failing_as(ReaderFailed):
+            scene = self._daemon.ksm()
+            if scene is None:
+                raise _too_early()
+            return msgspec.to_builtins(ksm_report(scene))
 
     @varlinkmethod(return_parameter="answer", allow_foreign=True)
     async def Why(self, *, vm: str, limit: int) -> Any:  # noqa: ANN401 - Varlink's object
@@ -126,6 +137,26 @@ class Manager(VarlinkInterface, name=MANAGER):
             uuid = None if vm is None else find_guest(status(_live(self._daemon)), vm).uuid
             return _log_views(await self._daemon.restore(uuid, self._peer.reason(ReasonCode.RESTORE)))
 
+    @varlinkmethod(return_parameter="progress", allow_foreign=True, delay_generator=False)
+    async def UnmergeKsm(
+        self, *, max_page_sharing: int | None, merge_across_nodes: bool | None, for_s: float, dry_run: bool
+    ) -> AsyncIterator[Any]:
+        """Undo KSM's merging in stages, write settings that need it (null: leave them), hold ksmd off for so long.
+
+        Return (call it with "more") an UnmergeView for the plan, for every stage, and for the end.
+        """
+        with _failing_as(ManagerFailed):
+            _check_hold(for_s)
+            request = UnmergeRequest(
+                reason=self._peer.reason(ReasonCode.OPERATOR, for_s=for_s),
+                for_s=for_s,
+                max_page_sharing=max_page_sharing,
+                merge_across_nodes=merge_across_nodes,
+                dry_run=dry_run,
+            )
+            async for view in self._daemon.unmerge(request):
+                yield msgspec.to_builtins(view)
+
 
 @contextmanager
 def _failing_as(reply: type[ReaderFailed | ManagerFailed]) -> Iterator[None]:
@@ -138,8 +169,12 @@ def _failing_as(reply: type[ReaderFailed | ManagerFailed]) -> Iterator[None]:
 def _live(daemon: Daemon) -> Live:
     live = daemon.live()
     if live is None:
-        raise ControlError("memtide has only just started and has not seen the host yet", "ask again in a moment")
+        raise _too_early()
     return live
+
+
+def _too_early() -> ControlError:
+    return ControlError("memtide has only just started and has not seen the host yet", "ask again in a moment")
 
 
 def _log_views(entries: Sequence[LogEntry]) -> list[Any]:
