@@ -38,13 +38,15 @@ def _set_memory(world: World, action: SetMemory) -> Reply:
 
 
 def _set_ksm(world: World, action: SetKsm) -> Reply:
+    """Write one file after the other; one that fails does not stop the others."""
+    texts, failed = [], 0
     for name, content in action.files.items():
-        if name not in world.ksm.files:
-            return _refused(f"the simulated kernel has no /sys/kernel/mm/ksm/{name}")
-        if not content.isdecimal():
-            return _refused(f"{content!r} cannot be written to /sys/kernel/mm/ksm/{name}")
-    world.ksm.files |= action.files
-    return Reply(result=Result.DONE)
+        before = world.ksm.files.get(name)
+        why_not = world.ksm.files.write(name, content, pages_shared=world.ksm.pages_shared)
+        failed += why_not is not None
+        texts.append(f"{name} {before} -> {content}" if why_not is None else f"{name}={content} failed: {why_not}")
+    result = Result.DONE if not failed else Result.REFUSED if failed == len(action.files) else Result.PARTIAL
+    return Reply(result=result, detail="; ".join(texts))
 
 
 def _refused(detail: str) -> Reply:

@@ -7,7 +7,7 @@ from memtide.errors import MemtideError
 from memtide.model.base import Model
 from memtide.sim.world import World
 
-__all__ = ["Event", "HugePages", "Outage", "SizeByHand", "StopGuest"]
+__all__ = ["Event", "HugePages", "KsmByOther", "Outage", "SizeByHand", "StopGuest"]
 
 
 class Outage(Model, frozen=True, kw_only=True):
@@ -58,6 +58,25 @@ class HugePages(Event, frozen=True, kw_only=True):
     def happen(self, world: World) -> None:
         """Reserve what there is room for."""
         world.set_huge_pages(self.size_bytes)
+
+
+class KsmByOther(Event, frozen=True, kw_only=True):
+    """Somebody else steers KSM: writes these of its files."""
+
+    run: int | None = None
+    pages_to_scan: int | None = None
+    sleep_millisecs: int | None = None
+    by: str = ""
+    """The program's name, if it can be seen to run on the host from then on, such as ksmtuned; empty: it cannot."""
+
+    def happen(self, world: World) -> None:
+        """Write them; what the kernel refuses is not written."""
+        if self.by and self.by not in world.ksm.writers:
+            world.ksm.writers.append(self.by)
+        wanted = {"pages_to_scan": self.pages_to_scan, "sleep_millisecs": self.sleep_millisecs, "run": self.run}
+        for name, number in wanted.items():
+            if number is not None:
+                world.ksm.files.write(name, str(number), pages_shared=world.ksm.pages_shared)
 
 
 class StopGuest(Event, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class GuestMemory:
         "_idle_bytes",
         "_kernel_bytes",
         "anonymous_bytes",
+        "boots",
         "cold_cache_bytes",
         "current_bytes",
         "freed_bytes",
@@ -67,7 +68,9 @@ class GuestMemory:
         self.kept_bytes = 0
         """Taken by the balloon and resident all the same: a device pins it."""
         self.merged_bytes = 0
-        """Part of what it uses that KSM has merged with other guests' pages."""
+        """Part of it that KSM has merged, with other guests' pages or with each other."""
+        self.boots = 0
+        """How often it booted since its QEMU started."""
         self.swap_in_bytes_total = 0
         self.swap_out_bytes_total = 0
         self.swap_left_bytes = 0
@@ -289,6 +292,7 @@ class GuestMemory:
 
     def reset(self) -> None:
         """Boot anew: nothing is used, nothing is taken, and what was touched stays resident on the host."""
+        self.boots += 1
         self.freed_bytes = self.touched_bytes + self.kept_bytes - self._kernel_bytes
         self.kept_bytes = self.lost_bytes = 0
         self.anonymous_bytes = self.hot_cache_bytes = self.cold_cache_bytes = self.swapped_bytes = 0

@@ -8,6 +8,8 @@ from memtide.model.pressure import Pressure
 from memtide.model.snapshot import Absent, GuestSample
 from memtide.sim.guest import SimGuest
 from memtide.sim.host import PAGE_BYTES
+from memtide.sim.ksm_files import NO_KSM
+from memtide.sim.spec import KsmKernel
 from memtide.sim.world import World
 
 __all__ = ["NO_ANSWER", "observe_guests", "observe_host"]
@@ -15,11 +17,18 @@ __all__ = ["NO_ANSWER", "observe_guests", "observe_host"]
 NO_ANSWER: Final = "the simulated QEMU does not answer"
 NOT_SIMULATED: Final = "the simulator has none"
 MISSING: Final = dict.fromkeys(("cgroup_bytes", "pid"), NOT_SIMULATED)
+PER_PROCESS: Final = ("merged_bytes", "ksm_zero_bytes", "ksm_profit_bytes")
+MISSING_BY_KERNEL: Final = {
+    KsmKernel.NEW: MISSING,
+    KsmKernel.OLD: MISSING | dict.fromkeys(PER_PROCESS, "the simulated kernel is 5.10: it does not say"),
+    KsmKernel.NONE: MISSING | dict.fromkeys(PER_PROCESS, NO_KSM),
+}
+HOST_MISSING: Final = {"refaults_total": NOT_SIMULATED}
 
 
 def observe_host(world: World) -> Host:
     """Return what the simulated host's kernel measures now."""
-    memory = world.memory
+    memory, ksm = world.memory, world.ksm.read(world.now_s)
     return Host(
         counters_at_s=world.now_s,
         taken_at_s=world.now_s,
@@ -35,12 +44,13 @@ def observe_host(world: World) -> Host:
             swap_free_bytes=memory.swap_free_bytes,
         ),
         pressure=Pressure(some=world.some.read(), full=world.full.read()),
-        ksm=world.ksm.read(),
+        ksm=ksm,
+        ksm_writers=tuple(world.ksm.writers),
         swap_in_pages_total=memory.swap_in_bytes_total // PAGE_BYTES,
         swap_out_pages_total=memory.swap_out_bytes_total // PAGE_BYTES,
         major_faults_total=memory.swap_in_bytes_total // PAGE_BYTES,
         oom_kills_total=world.oom_kills_total,
-        missing={"refaults_total": NOT_SIMULATED},
+        missing=HOST_MISSING if ksm is not None else HOST_MISSING | {"ksm": NO_KSM},
     )
 
 
@@ -50,32 +60,32 @@ def observe_guests(world: World) -> GuestSample:
     elapsed_s = world.elapsed_s
     for uuid, guest in world.guests.items():
         if guest.spec.behaviour.answers(elapsed_s):
-            answering.append(_guest(uuid, guest, elapsed_s))
+            answering.append(_guest(uuid, guest, world))
         else:
             absent.append(Absent(uuid=uuid, name=guest.spec.name, reason=NO_ANSWER))
     return GuestSample(guests=tuple(answering), absent=tuple(absent))
 
 
-def _guest(uuid: str, guest: SimGuest, elapsed_s: float) -> Guest:
+def _guest(uuid: str, guest: SimGuest, world: World) -> Guest:
     spec, reported = guest.spec, guest.reports.latest
-    missing = MISSING
+    missing = MISSING_BY_KERNEL[world.memory.spec.ksm_kernel]
     why_not = _why_no_report(guest, reported)
     if why_not is not None:
-        missing, reported = MISSING | {"reported": why_not}, None
+        missing, reported = missing | {"reported": why_not}, None
     return Guest(
         uuid=uuid,
         name=spec.name,
         state=GuestState.RUNNING,
-        observed=_observed(guest),
+        observed=_observed(guest, world),
         reported=reported,
         traits=_traits(guest),
         since_s=guest.since_s,
-        busy=spec.behaviour.busy(elapsed_s),
+        busy=spec.behaviour.busy(world.elapsed_s),
         missing=missing,
     )
 
 
-def _observed(guest: SimGuest) -> Observed:
+def _observed(guest: SimGuest, world: World) -> Observed:
     """Return what the host measures; the value of last time where nothing moved, which is cheap at 1000 guests."""
     memory, before = guest.memory, guest.observed
     current_bytes, rss_bytes = memory.current_bytes, memory.rss_bytes
@@ -84,15 +94,21 @@ def _observed(guest: SimGuest) -> Observed:
         and before.current_bytes == current_bytes
         and before.rss_bytes == rss_bytes
         and before.swapped_bytes == memory.host_swapped_bytes
-        and before.merged_bytes == memory.merged_bytes
+        and not world.ksm.is_active
     ):
         return before
+    ksm = world.ksm.of(memory)
+    is_counted = world.memory.spec.ksm_kernel is KsmKernel.NEW
     guest.observed = Observed(
         maximum_bytes=guest.spec.maximum_bytes,
         current_bytes=current_bytes,
         rss_bytes=rss_bytes,
         swapped_bytes=memory.host_swapped_bytes,
-        merged_bytes=memory.merged_bytes,
+        merged_bytes=ksm.merged_bytes if is_counted else None,
+        ksm_zero_bytes=ksm.zero_bytes if is_counted else None,
+        ksm_profit_bytes=ksm.profit_bytes if is_counted else None,
+        pss_bytes=rss_bytes - ksm.saved_bytes,
+        pss_at_s=world.now_s,
     )
     return guest.observed
 
@@ -107,6 +123,10 @@ def _traits(guest: SimGuest) -> GuestTraits:
             deflates_on_oom=spec.deflates_on_oom,
             reports_free_pages=spec.reports_free_pages,
             passthrough=spec.pinned,
+            mergeable=spec.mergeable,
+            huge_pages=spec.huge_pages,
+            shared_memory=spec.shared_memory,
+            owner=spec.owner,
         )
     return guest.traits
 

@@ -20,7 +20,7 @@ from memtide.errors import ConfigError, UnitError
 from memtide.sim import behaviours
 from memtide.sim.behaviours import Behaviour
 from memtide.sim.curve import Curve
-from memtide.sim.events import Event, HugePages, SizeByHand, StopGuest
+from memtide.sim.events import Event, HugePages, KsmByOther, SizeByHand, StopGuest
 from memtide.sim.scenario_shapes import SHAPES, Shape
 from memtide.units import parse_duration, parse_ratio, parse_size
 
@@ -28,7 +28,12 @@ __all__ = ["BEHAVIOURS", "DURATION", "EVENTS", "TEXT", "WHOLE", "Reader", "is_op
 
 T = TypeVar("T")
 
-EVENTS: Final[dict[str, type[Event]]] = {"size-by-hand": SizeByHand, "huge-pages": HugePages, "stop": StopGuest}
+EVENTS: Final[dict[str, type[Event]]] = {
+    "size-by-hand": SizeByHand,
+    "huge-pages": HugePages,
+    "ksm-by-other": KsmByOther,
+    "stop": StopGuest,
+}
 """What others do, by its name in the file."""
 BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
     name.lower(): getattr(behaviours, name) for name in behaviours.__all__ if name != "Behaviour"

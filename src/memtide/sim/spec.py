@@ -1,13 +1,24 @@
 """What a simulated host and its guests are made of: values, so that a world can be written down."""
 
+import enum
+
 from memtide.model.base import Model
 from memtide.sim.behaviours import Behaviour
 from memtide.sim.curve import Curve, flat
 from memtide.units import GIB, MIB
 
-__all__ = ["GuestSpec", "HostSpec"]
+__all__ = ["GuestSpec", "HostSpec", "KsmKernel"]
 
 NOTHING = flat(0)
+
+
+class KsmKernel(enum.StrEnum):
+    """Which kernel's files of KSM a host has."""
+
+    NEW = "6.18"
+    OLD = "5.10"
+    """Without advisor, smart scan, profit, zero page count, count of writes that part pages and figures per process."""
+    NONE = "none"
 
 
 class HostSpec(Model, frozen=True, kw_only=True):
@@ -37,8 +48,11 @@ class HostSpec(Model, frozen=True, kw_only=True):
     """What the files below /sys/kernel/mm/ksm begin with: this one and the next two."""
     ksm_pages_to_scan: int = 100
     ksm_sleep_millisecs: int = 20
-    ksm_scan_pps: int = 250_000
-    """How many pages ksmd looks at in one second of CPU."""
+    ksm_kernel: KsmKernel = KsmKernel.NEW
+    """Whose KSM it has."""
+    ksm_scan_pps: int = 270_000
+    """How many pages without a partner ksmd looks at in one second of CPU; others cost in proportion: merged ones a
+    sixth, a first look a third, merging twice as much."""
 
 
 class GuestSpec(Model, frozen=True, kw_only=True):
@@ -98,8 +112,20 @@ class GuestSpec(Model, frozen=True, kw_only=True):
     """Guests of one image hold the same pages; ``None``: it is like no other."""
     identical_bytes: int = 0
     """How much of what it uses is the same in all guests of its image."""
+    zero_bytes: int = 0
+    """How much of what it uses beside that is full of zeros, and so the same in itself."""
     rewritten_bps: int = 0
-    """How fast it writes to those pages, which parts them again, bytes per second."""
+    """How fast it writes to merged pages, which parts them; what it writes is what was there, bytes per second."""
+    converging_bps: int = 0
+    """How fast more of it becomes the same as in its twins since its boot, while nothing grows and nothing parts."""
+    mergeable: bool = True
+    """Whether KSM may merge its pages (not with `<nosharepages/>`)."""
+    huge_pages: bool = False
+    """Built on huge pages, which KSM leaves alone; here their memory is the host's as any other."""
+    shared_memory: bool = False
+    """Backed by memory shared with other processes (memfd), which KSM leaves alone."""
+    owner: str | None = None
+    """Whose it is, by what the management layer says."""
 
     # how fast it is: measured on KVM (HyperAlloc, EuroSys 2025, artefact); a guest under TCG has a tenth
     shrink_bps: int = int(0.86 * GIB)

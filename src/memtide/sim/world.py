@@ -118,8 +118,7 @@ class World:
             seed=self._seed,
         )
         self._in_turn.append(guest)
-        if spec.image is not None:
-            self.ksm.guests.append(guest.memory)
+        self.ksm.enter(guest.memory)
         self._tell("guest-started", spec.name, f"{spec.name} started")
         return guest
 
@@ -132,8 +131,7 @@ class World:
         guest = self.guest(name)
         guest.memory.leave()
         self._in_turn.remove(guest)
-        if guest.memory in self.ksm.guests:
-            self.ksm.guests.remove(guest.memory)
+        self.ksm.leave(guest.memory)
         self.guests = {identity: other for identity, other in self.guests.items() if other is not guest}
         self._tell("guest-stopped", name, f"{name} {why}")
 
