@@ -1,6 +1,7 @@
 """One moment of a daemon made by hand, and a daemon that stays in it: for tests of views, sockets and commands."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -17,8 +18,10 @@ from memtide.model.record import Event, LogEntry, Severity
 from memtide.model.snapshot import Absent, Snapshot
 from memtide.runtime.control.daemon import LogQuery
 from memtide.runtime.control.fanout import Fanout
+from memtide.runtime.unmerge import UnmergeRequest
 from memtide.units import GIB, MIB
 from memtide.views.live import KsmPast, KsmScene, Live, Totals, ksm_scene
+from memtide.views.unmerge import UnmergePhase, UnmergeView
 
 NOW_S = 1_626_229_928.0  # 2021-07-14 02:32:08 UTC, the first line of the log in the article
 HOST_NAME = "virt5v"
@@ -275,6 +278,22 @@ class FakeDaemon:
         self.asked.append(("restore", uuid, reason))
         done = shrink()
         return [msgspec.structs.replace(done, action=msgspec.structs.replace(done.action, reason=reason))]
+
+    async def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+        """Write it down and say that it was refused after the plan."""
+        self.asked.append(("unmerge", request))
+        plan = UnmergeView(
+            phase=UnmergePhase.PLAN,
+            saved_bytes=13 * GIB,
+            needed_bytes=16 * GIB,
+            missing_bytes=15 * GIB,
+            left_bytes=13 * GIB,
+            available_bytes=3 * GIB,
+            reserve_bytes=2 * GIB,
+            stage_bytes=256 * MIB,
+        )
+        yield plan
+        yield msgspec.structs.replace(plan, phase=UnmergePhase.REFUSED, detail="15.0 GiB are missing", hint="make room")
 
 
 def _about(entry: LogEntry, vm: str | None) -> bool:

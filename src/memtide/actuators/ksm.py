@@ -34,12 +34,12 @@ _SETTINGS: Final = frozenset(
 )
 """Everything that can be set there (mm/ksm.c, 6.18); a name from a database or a rule is checked against it."""
 
-_STILL_SHARED: Final = "pages are merged now; it can be changed only after run=2 has undone that"
+_STILL_SHARED: Final = "pages are merged now; `memtide ksm unmerge --{}` takes them apart in stages and then writes it"
+_UNMERGE: Final = "2"
 _WHY_THIS_FILE: Final = {
-    ("merge_across_nodes", errno.EBUSY): _STILL_SHARED,
-    ("max_page_sharing", errno.EBUSY): _STILL_SHARED,
+    ("merge_across_nodes", errno.EBUSY): _STILL_SHARED.format("merge-across-nodes yes|no"),
+    ("max_page_sharing", errno.EBUSY): _STILL_SHARED.format("max-page-sharing N"),
     ("pages_to_scan", errno.EINVAL): "the kernel's own advisor sets it (advisor_mode)",
-    ("run", errno.ENOMEM): "not enough memory to undo the merging",
 }
 _WHY: Final = {
     errno.ENOENT: "this kernel does not have it",
@@ -56,14 +56,15 @@ class KsmActuator:
 
     Args:
         root: ``/``, or a folder with such a tree in it.
-        deadline_s: how long to wait for all the files. ``run=2`` copies every merged page and may take longer; it
-            then goes on in its thread, and nothing else is written until it ends.
+        deadline_s: how long to wait for all the files. A write that takes longer goes on in its thread, and nothing
+            else is written until it ends.
     """
 
     def __init__(self, root: Path = Path("/"), *, deadline_s: float = 10.0) -> None:
         self._folder = root / _FOLDER
         self._deadline_s = deadline_s
         self._writing: asyncio.Task[Reply] | None = None
+        self._turn = asyncio.Lock()
 
     async def apply(self, action: Action) -> Reply:
         """Write the files and return what came of it: ``DONE``, ``PARTIAL``, ``REFUSED`` or ``NO_ANSWER``.
@@ -73,6 +74,10 @@ class KsmActuator:
         """
         if not isinstance(action, SetKsm):
             raise TypeError(f"KsmActuator cannot carry out {type(action).__name__}")
+        async with self._turn:  # changes that are asked for at the same time are made one after the other
+            return await self._apply(action)
+
+    async def _apply(self, action: SetKsm) -> Reply:
         if self._writing is not None and not self._writing.done():
             return Reply(result=Result.REFUSED, detail="the kernel still works on the previous change of KSM")
         started_s = time.monotonic()
@@ -108,6 +113,9 @@ def _write(folder: Path, name: str, wanted: str) -> str:
     """
     if name not in _SETTINGS:
         raise OSError("there is no such setting of KSM")
+    if name == "run" and wanted == _UNMERGE:
+        # everything at once may bring the OOM killer (ksm.rst)
+        raise OSError("everything merged would need its memory at once; `memtide ksm unmerge` does it in stages")
     file = folder / name
     before = _chosen(file.read_text())
     if before == wanted:

@@ -83,6 +83,8 @@ class Limits(Model, frozen=True, kw_only=True):
     ksm_max_cpu_ratio: float = 0.7
     """The share of one CPU that ksmd may have, on average over a minute."""
     ksm_tenants: Tenants = Tenants.WARN
+    ksm_held_until_s: float | None = None
+    """An operator had everything unmerged: ksmd rests until then (seconds since 1970)."""
     stats_period_s: int | None = 1
     """Set live on guests that have no stats period; ``None``: leave them as they are."""
     defaults: GuestLimits = GuestLimits()

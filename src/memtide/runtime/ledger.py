@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from memtide.errors import StoreError
 from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.guest import Guest
@@ -15,6 +17,9 @@ __all__ = ["Ledger", "OnRecord", "undo"]
 
 KEPT_USABLE_BYTES: Final = 64 * MIB
 """Usable memory left to a guest whose original size is smaller than what it needs now."""
+
+
+NOT_TWO: Final = "run was 2, but 0 is written: 2 would need the memory of all merged pages at once"
 
 
 class Ledger:
@@ -91,6 +96,10 @@ def _originals(action: Action, now_s: float) -> list[Change]:
 def undo(change: Change, reason: Reason, guest: Guest | None) -> Action:
     """Return the action that puts one original back; ``guest`` is how the guest is now, when it is about one."""
     if change.kind is ChangeKind.KSM:
+        if (change.key, change.original) == ("run", "2"):
+            # with 2 nothing was merged; to write it would part at once what has been merged since
+            reason = msgspec.structs.replace(reason, numbers=reason.numbers | {"note": NOT_TWO})
+            return SetKsm(files={"run": "0"}, before={}, reason=reason)
         return SetKsm(files={change.key: change.original}, before={}, reason=reason)
     if change.kind is ChangeKind.STATS_PERIOD:
         from_s = guest.traits.stats_period_s if guest else None

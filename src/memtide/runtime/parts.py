@@ -10,6 +10,7 @@ from memtide.model.trace import Frame, TraceHeader
 from memtide.ports import Clock, GuestSource, HostSource, Policy, Store
 from memtide.runtime.ledger import Ledger
 from memtide.runtime.loop import Actuators
+from memtide.runtime.unmerge import Unmerger
 
 __all__ = ["Eyes", "History", "Parts", "Recording", "Waker"]
 
@@ -48,6 +49,8 @@ class Parts:
     """A trigger on memory pressure; ``None`` where the kernel has none."""
     warnings: tuple[str, ...]
     """What is missing on this host, a sentence each."""
+    unmerger: Unmerger | None = None
+    """Takes apart what KSM merged; ``None``: not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class Will:
     def __init__(self, limits: Limits) -> None:
         self._settings = limits
         self._holds: dict[str, Hold] = {}
+        self._ksm_held_until_s: float | None = None
         self._own: dict[str, tuple[dict[str, str], GuestRule]] = {}
         self._complaints: list[tuple[str, str]] = []
 
@@ -39,6 +40,10 @@ class Will:
         """Let the law have a guest again."""
         self._holds.pop(uuid, None)
 
+    def hold_ksm(self, until_s: float | None) -> None:
+        """Hold ksmd off until then, because an operator had everything unmerged; ``None``: no longer."""
+        self._ksm_held_until_s = until_s
+
     def complaints(self) -> list[tuple[str, str]]:
         """Return, once, the guests whose own metadata cannot be read: name and sentence."""
         complaints, self._complaints = self._complaints, []
@@ -48,9 +53,13 @@ class Will:
         """Return the limits now; a guest's own rule stands last, so that its owner's "never" wins."""
         self._holds = {uuid: hold for uuid, hold in self._holds.items() if hold.until_s > now_s}
         own = tuple(self._own_rule(guest) for guest in guests if guest.traits.overrides)
-        if not own and not self._holds:
+        held_until_s = self._ksm_held_until_s
+        if held_until_s is not None and held_until_s <= now_s:
+            held_until_s = self._ksm_held_until_s = None
+        if not own and not self._holds and held_until_s is None:
             return self._settings
-        return msgspec.structs.replace(self._settings, holds=self._holds, rules=(*self._settings.rules, *own))
+        rules = (*self._settings.rules, *own)
+        return msgspec.structs.replace(self._settings, holds=self._holds, rules=rules, ksm_held_until_s=held_until_s)
 
     def _own_rule(self, guest: Guest) -> GuestRule:
         overrides = guest.traits.overrides

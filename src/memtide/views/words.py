@@ -256,7 +256,7 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         next="when the hold ends, or when it starves",
     ),
     ReasonCode.RESTORE: Phrase(
-        doing="restored", says="back to what it was before memtide[: operator {who}][ (uid {uid}) asked]"
+        doing="restored", says="back to what it was before memtide[: operator {who}][ (uid {uid}) asked][; {note}]"
     ),
     ReasonCode.PEER: Phrase(
         doing="by law",

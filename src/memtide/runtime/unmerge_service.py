@@ -1,0 +1,84 @@
+"""What the daemon does when an operator wants nothing merged: plan, hold ksmd off, stages, settings, log."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from memtide.errors import ControlError
+from memtide.model.action import Outcome, Result, SetKsm
+from memtide.model.ksm import Ksm
+from memtide.model.record import Event, Severity
+from memtide.policy.host_state import reserve_for
+from memtide.policy.unmerge import plan_unmerge
+from memtide.runtime.loop import Loop
+from memtide.runtime.parts import Parts
+from memtide.runtime.unmerge import UnmergeRequest, take_apart, view_of
+from memtide.runtime.will import Will
+from memtide.views.unmerge import UnmergePhase, UnmergeView, unmerge_line
+
+__all__ = ["KSM_HOLD", "unmerge"]
+
+KSM_HOLD = "ksm-held-until"
+"""Key, among the daemon's own facts, of the moment until which ksmd is held off (seconds since 1970)."""
+
+
+async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+    """Undo KSM's merging; yield the plan, every stage and the end.
+
+    Raises:
+        ControlError: the host is a simulated one.
+        SourceError: the host cannot be read.
+        StoreError: the originals cannot be kept; nothing was changed then.
+    """
+    if parts.unmerger is None:
+        raise ControlError("a simulated host's merging cannot be undone in stages", "try it on a real one")
+    now_s = parts.clock.now_s()
+    host = parts.host.sample(now_s)
+    reserve_bytes = reserve_for(host, will.at(now_s, ()))
+    plan = plan_unmerge(host, reserve_bytes)
+    yield view_of(plan, host, UnmergePhase.PLAN)
+    if plan.why_not or host.ksm is None:
+        refused = view_of(plan, host, UnmergePhase.REFUSED)
+        if not request.dry_run:
+            await _tell(parts, loop, request, refused)
+        yield refused
+        return
+    if request.dry_run:
+        return
+    settings = _settings(request, host.ksm)
+    await parts.ledger.note(settings, now_s)
+    until_s = now_s + request.for_s
+    # before the first stage: the law must not start ksmd again in the middle
+    will.hold_ksm(until_s)
+    await parts.store.keep(KSM_HOLD, str(until_s))
+    async for view in take_apart(lambda: parts.host.sample(parts.clock.now_s()), reserve_bytes, parts.unmerger):
+        held = msgspec.structs.replace(view, held_until_s=until_s)
+        if view.phase is UnmergePhase.DONE:
+            held = _with_outcome(held, (await loop.carry_out((settings,)))[0])
+        if view.phase is not UnmergePhase.STAGE:
+            await _tell(parts, loop, request, held)
+        yield held
+
+
+def _settings(request: UnmergeRequest, ksm: Ksm) -> SetKsm:
+    """Return what is written when nothing is merged any more, with what it was before."""
+    now = {"run": ksm.run, "max_page_sharing": ksm.max_page_sharing, "merge_across_nodes": ksm.merge_across_nodes}
+    files = {**request.files, "run": "0"}
+    before = {name: str(int(value)) for name, value in now.items() if name in files and value is not None}
+    return SetKsm(files=files, before=before, reason=request.reason)
+
+
+def _with_outcome(view: UnmergeView, outcome: Outcome) -> UnmergeView:
+    if outcome.result is Result.DONE:
+        return msgspec.structs.replace(view, detail=outcome.detail)
+    return msgspec.structs.replace(view, phase=UnmergePhase.STOPPED, detail=outcome.detail)
+
+
+async def _tell(parts: Parts, loop: Loop, request: UnmergeRequest, view: UnmergeView) -> None:
+    """Write into the log what came of it, and who asked."""
+    who = request.reason.numbers.get("who", "somebody")
+    severity = Severity.INFO if view.phase is UnmergePhase.DONE else Severity.WARNING
+    text = f"KSM's merging undone by hand (operator {who}): {unmerge_line(view)}"
+    if view.phase is UnmergePhase.REFUSED:
+        text = f"operator {who} asked to undo KSM's merging: {unmerge_line(view)}"
+    await loop.event(Event(at_s=parts.clock.now_s(), severity=severity, code=f"ksm-unmerge-{view.phase}", text=text))
