@@ -9,7 +9,8 @@ The kernel's own figure (`pages_sharing`) is stale while ksmd rests, so two runs
 Pages are those of mappings that QEMU offers to KSM (`mg` in smaps), private and anonymous. The frames of all guests
 are read first, within a fraction of a second. Then one guest after the other is stopped while its pages are read: a
 guest's content holds still under the hashing, and no libvirt call on it waits longer than that. The kernel's zero page
-where a guest never wrote is no page of the guest; those that KSM made (`use_zero_pages`) are, and are saved.
+where a guest never wrote is no page of the guest; those that KSM made (`use_zero_pages`) are, and are saved. Zero pages
+of a huge page that was split (Linux 6.12: they are mapped to the zero page) count neither as saved nor as to be saved.
 The hash has 64 bits and a random key: with a million pages the chance of one false match is 3 in 100 million.
 """
 

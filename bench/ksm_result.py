@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 import msgspec
@@ -76,7 +77,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
     """Meanwhile."""
     ends: list[Check]
-    """Several in a row after the end: how much they differ is how exact they are."""
+    """Several in a row after the end: where ksmd changes nothing, what they differ by is how exact they are."""
     lives: list[Life]
 
     @property
@@ -91,14 +92,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return (calm[-1].ksmd_cpu_s - calm[0].ksmd_cpu_s) / (calm[-1].at_s - calm[0].at_s)
 
     @property
-    def saved_bytes(self) -> float:
-        """Return what is truly saved at the end, the mean of the passes."""
-        return sum(end.truth.saved_bytes for end in self.ends) / len(self.ends)
+    def saved_bytes(self) -> int:
+        """Return what is truly saved at the end, by the first pass: in the later ones ksmd has had more time."""
+        return self.ends[0].truth.saved_bytes
 
     @property
-    def limit_bytes(self) -> float:
-        """Return the limit at the end, the mean of the passes."""
-        return sum(end.truth.limit_bytes for end in self.ends) / len(self.ends)
+    def limit_bytes(self) -> int:
+        """Return the limit at the end, by the same pass."""
+        return self.ends[0].truth.limit_bytes
 
     @property
     def share(self) -> float | None:
@@ -125,7 +126,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def merged_after_s(self) -> dict[str, float | None]:
         """Return for each newly booted guest how long its merging took, by its name."""
-        return {life.guest: merged_after_s(self.samples, life) for life in self.lives if not life.reset}
+        ends = {life.guest: life.up_s for life in reversed(self.lives) if life.reset}
+        return {
+            life.guest: merged_after_s([s for s in self.samples if s.at_s < ends.get(life.guest, inf)], life)
+            for life in self.lives
+            if not life.reset
+        }
 
     @property
     def short_s(self) -> float | None:

@@ -136,7 +136,7 @@ def _best(run: Run, others: Sequence[Run]) -> str:
     if not shares or run.share is None:
         return f"{words}: not decided, nobody else ran as long"
     best = max(others, key=lambda other: other.share or 0.0)
-    tolerance = max(run.spread, best.spread)
+    tolerance = min(run.spread, best.spread)  # the larger one is ksmd still merging, not the measurement
     return _bar(
         words,
         reached=run.share >= (best.share or 0.0) - tolerance,
