@@ -19,6 +19,8 @@ from memtide.sources.libvirt import workers as workers_module
 from memtide.sources.libvirt.api import binding
 from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.process import ProcessFacts, Qemu
+from memtide.sources.processes import GuestProcess
+from memtide.sources.pss import Pss
 from memtide.sources.processes import started_at_s
 
 URI = "fake:///system"
@@ -561,9 +563,12 @@ class Processes:
         self.qemus: dict[str, Qemu] = {}
         self.forgotten: list[str] = []
 
-    def of(self, uuids: set[str], _now_s: float) -> dict[str, tuple[Qemu, ProcessFacts]]:
-        facts = ProcessFacts(cgroup_bytes=7, missing={"merged_bytes": "an old kernel"})
-        return {uuid: (self.qemus[uuid], facts) for uuid in uuids & self.qemus.keys()}
+    def of(self, uuids: set[str], _now_s: float) -> dict[str, GuestProcess]:
+        facts = ProcessFacts(cgroup_bytes=7, ksm_profit_bytes=-6, missing={"merged_bytes": "an old kernel"})
+        pss = Pss(pss_bytes=5, pss_at_s=900.0)
+        return {
+            uuid: GuestProcess(qemu=self.qemus[uuid], facts=facts, pss=pss) for uuid in uuids & self.qemus.keys()
+        }
 
     def forget(self, uuid: str) -> None:
         self.forgotten.append(uuid)
@@ -580,7 +585,8 @@ async def test_its_process_tells_when_a_guest_started(host: FakeLibvirt) -> None
     processes.qemus[uuid] = Qemu(uuid=uuid, pid=10, started_ticks=100)
     old, unseen, _ = (await watched.sample()).guests
     assert old.since_s == pytest.approx(started_at_s(processes.qemus[uuid]), abs=1)
-    assert (old.observed.pid, old.observed.cgroup_bytes) == (10, 7)
+    assert (old.observed.pid, old.observed.cgroup_bytes, old.observed.ksm_profit_bytes) == (10, 7, -6)
+    assert (old.observed.pss_bytes, old.observed.pss_at_s) == (5, 900.0)
     assert old.missing["merged_bytes"] == "an old kernel"
     assert unseen.since_s == 1002.0
     assert unseen.missing["pid"] == "its process was not found"
