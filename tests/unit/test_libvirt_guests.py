@@ -19,9 +19,8 @@ from memtide.sources.libvirt import workers as workers_module
 from memtide.sources.libvirt.api import binding
 from memtide.sources.libvirt.guests import LibvirtGuests
 from memtide.sources.process import ProcessFacts, Qemu
-from memtide.sources.processes import GuestProcess
+from memtide.sources.processes import GuestProcess, started_at_s
 from memtide.sources.pss import Pss
-from memtide.sources.processes import started_at_s
 
 URI = "fake:///system"
 SOON_S = 0.15
@@ -566,9 +565,7 @@ class Processes:
     def of(self, uuids: set[str], _now_s: float) -> dict[str, GuestProcess]:
         facts = ProcessFacts(cgroup_bytes=7, ksm_profit_bytes=-6, missing={"merged_bytes": "an old kernel"})
         pss = Pss(pss_bytes=5, pss_at_s=900.0)
-        return {
-            uuid: GuestProcess(qemu=self.qemus[uuid], facts=facts, pss=pss) for uuid in uuids & self.qemus.keys()
-        }
+        return {uuid: GuestProcess(qemu=self.qemus[uuid], facts=facts, pss=pss) for uuid in uuids & self.qemus.keys()}
 
     def forget(self, uuid: str) -> None:
         self.forgotten.append(uuid)
