@@ -50,7 +50,7 @@ class Observed(Model, frozen=True, kw_only=True):
     ksm_zero_bytes: int | None = None
     """Pages of this process that KSM replaced by the kernel's zero page (/proc/PID/ksm_stat, Linux 6.6)."""
     ksm_profit_bytes: int | None = None
-    """Signed: what this process saves by merging less KSM's bookkeeping for it (/proc/PID/ksm_stat, Linux 6.1)."""
+    """Signed: what this process saves by merging less KSM's bookkeeping for it (/proc/PID/ksm_stat, Linux 6.4)."""
     pss_bytes: int | None = None
     """Its resident memory with every shared page split among its sharers (/proc/PID/smaps_rollup): RSS less this is
     the guest's part in what is saved. Dear to read, so it may be minutes old."""

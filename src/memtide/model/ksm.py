@@ -46,7 +46,7 @@ class Ksm(Model, frozen=True, kw_only=True):
     """Pages that found no partner are looked at less and less often (Linux 6.7)."""
     use_zero_pages: bool | None = None
     advisor_mode: str | None = None
-    """``scan-time``: the kernel itself sets ``pages_to_scan``; ``none``: nobody does (Linux 6.7)."""
+    """``scan-time``: the kernel itself sets ``pages_to_scan``; ``none``: nobody does (Linux 6.8)."""
     advisor_target_scan_time_s: int | None = None
     advisor_max_cpu_ratio: float | None = None
     ksmd_cpu_s_total: float | None = None
