@@ -35,6 +35,9 @@ class Process(NamedTuple):
     """RSS less PSS: shared pages are split evenly."""
 
 
+NOTHING: Final = Process(merged_bytes=0, zero_bytes=0, profit_bytes=0, saved_bytes=0)
+
+
 class Ksmd:
     """KSM of one host."""
 
@@ -215,8 +218,9 @@ class Ksmd:
             return None
         is_old = self._host.spec.ksm_kernel is KsmKernel.OLD
         shared, sharing = self._shared_sharing()
-        unshared, items = sum(p.unshared for p in self._processes), sum(p.items for p in self._processes)
-        zero_pages = int(sum(p.zero_pages for p in self._processes))
+        known = self._known
+        unshared, items = sum(p.unshared for p in known), sum(p.items for p in known)
+        zero_pages = int(sum(p.zero_pages for p in known))
         rmap_items = shared + sharing + zero_pages + int(items + self._dead_items)
         settings: dict[str, Any] = dict(self.files.figures())
         settings |= (
@@ -246,8 +250,8 @@ class Ksmd:
     def of(self, memory: GuestMemory) -> Process:
         """Return what /proc says of a guest's process."""
         pages = self._by_memory.get(id(memory))
-        if pages is None:
-            return Process(merged_bytes=0, zero_bytes=0, profit_bytes=0, saved_bytes=0)
+        if pages is None or not self.is_active:
+            return NOTHING
         zero_bytes = int(pages.zero_pages) * PAGE_BYTES
         saved = pages.merged * pages.image.saved_ratio + pages.zero_merged * self._zeros_saved_ratio + pages.zero_pages
         return Process(
@@ -257,10 +261,15 @@ class Ksmd:
             saved_bytes=int(saved) * PAGE_BYTES,
         )
 
+    @property
+    def _known(self) -> list[Pages]:
+        """Return the processes that it may have books on; it never ran on most hosts."""
+        return self._processes if self.is_active else []
+
     def _shared_sharing(self) -> tuple[int, int]:
         counted: dict[Image, float] = {image: image.dead for image in self._images.values()}
         zeros = 0.0
-        for pages in self._processes:
+        for pages in self._known:
             counted[pages.image] += pages.counted
             zeros += pages.zero_merged
         shared = self._copies(1.0, zeros) if zeros else 0.0
