@@ -1,9 +1,10 @@
 """``memtide ksm``: what KSM saves and costs, whether that is worth it, and what would change it."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Final
+
+import msgspec
 
 from memtide.model.base import Missing
 from memtide.model.derived import (
@@ -23,6 +24,7 @@ from memtide.model.ksm import Ksm
 from memtide.views.ksm_advice import advice, owners, why_not
 from memtide.views.ksm_verdict import Judgement, Weights, judge, unread
 from memtide.views.live import KsmScene
+from memtide.views.order import natural
 from memtide.views.schema import KsmAccount, KsmCpu, KsmGuest, KsmPoint, KsmReport, KsmSetting, KsmSteering
 from memtide.views.words import doing, sentence, what_next
 
@@ -32,6 +34,8 @@ WATCHED_LEAST_S: Final = 600.0
 """An average over less is no average of bursts that are minutes apart."""
 CPU_LEAST_S: Final = 1.0
 """A gain over less CPU than this is noise."""
+COUNTED: Final = frozenset({"rss_bytes", "merged_bytes", "ksm_zero_bytes", "ksm_profit_bytes", "pss_bytes"})
+"""What is shown of a guest."""
 SETTINGS: Final = (
     "run",
     "pages_to_scan",
@@ -46,6 +50,7 @@ SETTINGS: Final = (
 
 def ksm_report(scene: KsmScene) -> KsmReport:
     """Return all there is to tell of one moment."""
+    scene = msgspec.structs.replace(scene, guests=tuple(sorted(scene.guests, key=lambda guest: natural(guest.name))))
     ksm, memory = scene.host.ksm, scene.host.memory
     missing: Missing = dict(ksm.missing) if ksm else {}
     cpu = _cpu(scene, missing)
@@ -102,7 +107,7 @@ def ksm_report(scene: KsmScene) -> KsmReport:
         other_writers=scene.host.ksm_writers,
         owners=owners(scene.guests),
         account=account,
-        guests=tuple(_guest(guest, scene.host.taken_at_s) for guest in sorted(scene.guests, key=_by_number)),
+        guests=tuple(_guest(guest, scene.host.taken_at_s) for guest in scene.guests),
         advice=advice(scene),
         settings=() if ksm is None else _settings(ksm, scene.originals),
         history=_history(_readings(scene)),
@@ -273,12 +278,8 @@ def _guest(guest: Guest, now_s: float) -> KsmGuest:
         why_not=reason,
         unmergeable_bytes=None if reason is None else observed.current_bytes,
         owner=guest.traits.owner,
+        missing={field: why for field, why in guest.missing.items() if field in COUNTED},
     )
-
-
-def _by_number(guest: Guest) -> list[tuple[int, str]]:
-    """Return a key that sorts vm-2 before vm-10."""
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", guest.name)]
 
 
 def _settings(ksm: Ksm, originals: dict[str, str]) -> tuple[KsmSetting, ...]:

@@ -86,8 +86,9 @@ def _alike(guests: Sequence[Guest]) -> list[KsmAdvice]:
         return []
     least = min(share for name in alike if (share := shares[name]) is not None)
     text = (
-        f"{_names(alike)} look alike (at least {format_ratio(least)} of each is merged); {_names(strangers)} share "
-        f"almost nothing: another guest of the first kind would cost less here, the others can as well be elsewhere"
+        f"{_names(alike)} look alike (at least {format_ratio(least)} of each is merged); {_names(strangers)} "
+        f"{'shares' if len(strangers) == 1 else 'share'} almost nothing: another guest of the first kind would cost "
+        "less here than elsewhere; where the others are makes no difference"
     )
     return [KsmAdvice(code="alike", text=text)]
 

@@ -313,6 +313,7 @@ class KsmGuest(Model, frozen=True, kw_only=True):
     unmergeable_bytes: int | None
     """What cannot be merged for that reason."""
     owner: str | None
+    missing: Missing
 
 
 class KsmSteering(Model, frozen=True, kw_only=True):

@@ -1,7 +1,5 @@
 """The state of the host and its guests at one moment: what ``status``, the live screen and every other face show."""
 
-import re
-
 from memtide.model.base import Missing
 from memtide.model.decision import Verdict
 from memtide.model.derived import (
@@ -19,6 +17,7 @@ from memtide.model.host import Host
 from memtide.model.ksm import Ksm
 from memtide.model.pressure import Pressure
 from memtide.views.live import Live
+from memtide.views.order import natural
 from memtide.views.schema import (
     DaemonView,
     GuestView,
@@ -140,12 +139,7 @@ def _overcommit(live: Live) -> tuple[OvercommitView, Missing]:
 def _guests(live: Live) -> tuple[GuestView, ...]:
     sampled = {guest.uuid: guest for guest in live.snapshot.guests}
     views = (_guest(live, verdict, sampled.get(verdict.uuid)) for verdict in live.decision.verdicts)
-    return tuple(sorted(views, key=lambda view: _natural(view.name)))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts vm-2 before vm-10."""
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
+    return tuple(sorted(views, key=lambda view: natural(view.name)))
 
 
 def _guest(live: Live, verdict: Verdict, guest: Guest | None) -> GuestView:

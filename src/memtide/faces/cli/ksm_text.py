@@ -1,5 +1,6 @@
 """``memtide ksm`` in words and colours: the verdict, the figures, the guests, what would change it, the history."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Final
@@ -22,6 +23,7 @@ NO_DAEMON: Final = "no memtide daemon told this: nothing weighs its CPU against 
 NO_OPINION: Final = "the daemon's law has no opinion on KSM"
 RUNS: Final = {0: "rests", 1: "scans", 2: "unmerges everything"}
 UNKNOWN: Final = "?"
+UNIT: Final = re.compile(r"(\d) (?=[KMGT]?i?B\b|%|s\b|\d+[mhd]\b)")
 
 
 def ksm_lines(report: KsmReport, *, width: int | None) -> list[Line]:
@@ -61,14 +63,21 @@ def _head(report: KsmReport, width: int | None) -> list[Line]:
 
 def _labelled(label: str, word: Span, text: str, width: int | None) -> list[Line]:
     whole = word.text + text
-    rows = textwrap.wrap(whole, 10_000 if width is None else max(20, width - LABEL_WIDTH), break_on_hyphens=False)
+    rows = _wrapped(whole, width, LABEL_WIDTH)
     first = (Span(f"{label:<{LABEL_WIDTH}}", "dim"), word, Span(rows[0][len(word.text) :]))
     return [first, *(line(" " * LABEL_WIDTH + row) for row in rows[1:])]
 
 
 def _bullet(text: str, width: int | None) -> list[Line]:
-    rows = textwrap.wrap(text, 10_000 if width is None else max(20, width - 2), break_on_hyphens=False)
+    rows = _wrapped(text, width, 2)
     return [line(f"{'- ' if index == 0 else '  '}{row}") for index, row in enumerate(rows)]
+
+
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    """Return a text over as many lines as it takes; a number stays with its unit."""
+    room = 10_000 if width is None else max(20, width - indent)
+    rows = textwrap.wrap(UNIT.sub("\\1\u00a0", text), room, break_on_hyphens=False)
+    return [row.replace("\u00a0", " ") for row in rows]
 
 
 def _ksmd(report: KsmReport) -> str:
@@ -78,10 +87,14 @@ def _ksmd(report: KsmReport) -> str:
     steering = report.steering
     if steering is None:
         return f"{doing}; {NO_OPINION if report.daemon else NO_DAEMON}"
-    should = "" if steering.scanning == (report.run == 1) else f", but should {'scan' if steering.scanning else 'rest'}"
-    look = "" if steering.look_again_in_s is None else f"; looks again in {format_duration(steering.look_again_in_s)}"
+    since = f" for {format_duration(steering.for_s)}"
+    if steering.scanning != (report.run == 1):
+        since = f", though{since} it should {'scan' if steering.scanning else 'rest'}"
+    look_s = None if steering.look_again_in_s is None else format_duration(steering.look_again_in_s)
+    # some reasons say it themselves
+    look = "" if look_s is None or look_s in steering.next else f"; looks again in {look_s}"
     cap = "" if steering.max_cpu_ratio is None else f"; at most {format_ratio(steering.max_cpu_ratio)} of a CPU"
-    return f"{doing}{should} for {format_duration(steering.for_s)}: {steering.why}{look}{cap}"
+    return f"{doing}{since}: {steering.why}{look}{cap}"
 
 
 def _saved(report: KsmReport) -> str:
@@ -137,7 +150,12 @@ def _account(account: KsmAccount) -> str:
     by = {"cgroup": " by their cgroups", "mixed": ", some by their cgroup"}.get(account.basis or "", "")
     noun = "guest holds" if account.guests == 1 else "guests hold"
     held, saved = format_size(account.guests_held_bytes), format_size(account.saved_bytes)
-    return f"{account.guests} {noun} {held}{by}, less {saved} saved, {rest}: {format_size(account.used_bytes)} used"
+    pss_bytes, cost_bytes = account.guests_pss_bytes, account.guests_cost_bytes
+    check = ""
+    if pss_bytes is not None and cost_bytes is not None:
+        check = f"; by PSS the guests cost {format_size(pss_bytes)}, by this {format_size(cost_bytes)}"
+    used = format_size(account.used_bytes)
+    return f"{account.guests} {noun} {held}{by}, less {saved} saved, {rest}: {used} used{check}"
 
 
 def _stopping(report: KsmReport) -> str:
@@ -154,8 +172,9 @@ def _stopping(report: KsmReport) -> str:
 
 
 def _changed(report: KsmReport) -> str:
-    changed = [f"{each.name} {each.original} -> {each.value}" for each in report.settings if each.original is not None]
-    return f"{', '.join(changed)}; `memtide restore --all` puts them back" if changed else ""
+    differ = [each for each in report.settings if each.original not in {None, each.value}]
+    changed = ", ".join(f"{each.name} {each.original} -> {each.value}" for each in differ)
+    return f"{changed}; `memtide restore --all` puts them back" if changed else ""
 
 
 # --- the guests -------------------------------------------------------------------------------------------------
