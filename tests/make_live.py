@@ -1,7 +1,7 @@
 """One moment of a daemon made by hand, and a daemon that stays in it: for tests of views, sockets and commands."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -279,7 +279,7 @@ class FakeDaemon:
         done = shrink()
         return [msgspec.structs.replace(done, action=msgspec.structs.replace(done.action, reason=reason))]
 
-    async def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+    async def unmerge(self, request: UnmergeRequest) -> AsyncGenerator[UnmergeView, None]:
         """Write it down and say that it was refused after the plan."""
         self.asked.append(("unmerge", request))
         plan = UnmergeView(

@@ -87,7 +87,8 @@ def plan_unmerge(host: Host, reserve_bytes: int) -> UnmergePlan:
         hint=""
         if not missing_bytes
         else "stop or move a guest, or give the host memory; until then leave run at 0: "
-        "that ends the scanning, and merged pages stay merged at no cost",
+        "that ends the scanning, and merged pages stay merged at no cost (guests that ended since ksmd last scanned "
+        "still count)",
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Final
 
 import msgspec
@@ -178,7 +178,7 @@ class Service:
                 await self._release(outcome.action.uuid)
         return outcomes
 
-    async def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+    async def unmerge(self, request: UnmergeRequest) -> AsyncGenerator[UnmergeView, None]:
         """Undo KSM's merging in stages; yield the plan, every stage and the end."""
         if not request.dry_run:
             self._must_act()

@@ -44,6 +44,7 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
         yield refused
         return
     if request.dry_run:
+        yield view_of(plan, host, UnmergePhase.PLANNED)
         return
     settings = _settings(request, host.ksm)
     await parts.ledger.note(settings, now_s)

@@ -1,23 +1,30 @@
 """Undoing KSM's merging in words: the plan, every stage, and the end."""
 
 import enum
+from typing import Final
 
 from memtide.model.base import Model
 from memtide.units import format_size
 
-__all__ = ["UnmergePhase", "UnmergeView", "unmerge_line"]
+__all__ = ["UNMERGE_ENDS", "UnmergePhase", "UnmergeView", "unmerge_line"]
 
 
 class UnmergePhase(enum.StrEnum):
     """How far it is."""
 
     PLAN = "plan"
+    PLANNED = "planned"
+    """It would fit; only the plan was asked for."""
     REFUSED = "refused"
     """Nothing was changed."""
     STAGE = "stage"
     STOPPED = "stopped"
     """Part of it is apart, the rest stays merged."""
     DONE = "done"
+
+
+UNMERGE_ENDS: Final = frozenset(set(UnmergePhase) - {UnmergePhase.PLAN, UnmergePhase.STAGE})
+"""Nothing follows these."""
 
 
 class UnmergeView(Model, frozen=True, kw_only=True):
@@ -57,6 +64,8 @@ def unmerge_line(view: UnmergeView) -> str:
             f"plan: {_size(view.saved_bytes)} come apart, in stages of {format_size(view.stage_bytes)}; needs "
             f"{_size(view.needed_bytes)} above the reserve of {format_size(view.reserve_bytes)}; {host}"
         )
+    if view.phase is UnmergePhase.PLANNED:
+        return "it fits; nothing was changed"
     if view.phase is UnmergePhase.REFUSED:
         return f"refused, nothing was changed: {view.detail}"
     apart = f"{_size(view.apart_bytes)} of {_size(view.saved_bytes)} apart, {host}"

@@ -1,6 +1,6 @@
 """What the sockets need of the daemon, and nothing about how it does it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from memtide.model.action import Outcome
@@ -61,6 +61,6 @@ class Daemon(Protocol):
         """Put back the original size of one guest, or all that was ever changed (``None``)."""
         ...
 
-    def unmerge(self, request: UnmergeRequest) -> AsyncIterator[UnmergeView]:
+    def unmerge(self, request: UnmergeRequest) -> AsyncGenerator[UnmergeView, None]:
         """Undo KSM's merging in stages; yield the plan, every stage and the end."""
         ...

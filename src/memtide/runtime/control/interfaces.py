@@ -9,11 +9,11 @@ every client but ours.
 # ruff: noqa: N802 - Varlink's methods are written like this
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, Final, TypedDict
 
 import msgspec
-from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
+from asyncvarlink import LastResult, TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
 
 from memtide.errors import ControlError, MemtideError
 from memtide.model.action import Outcome
@@ -28,6 +28,7 @@ from memtide.views.live import Live
 from memtide.views.log import log_view
 from memtide.views.schema import GuestView
 from memtide.views.status import status
+from memtide.views.unmerge import UNMERGE_ENDS
 from memtide.views.why import find_guest, why
 
 __all__ = ["MANAGER", "READER", "Manager", "Reader"]
@@ -154,8 +155,11 @@ class Manager(VarlinkInterface, name=MANAGER):
                 merge_across_nodes=merge_across_nodes,
                 dry_run=dry_run,
             )
-            async for view in self._daemon.unmerge(request):
-                yield msgspec.to_builtins(view)
+            async with aclosing(self._daemon.unmerge(request)) as views:
+                async for view in views:
+                    if view.phase in UNMERGE_ENDS:
+                        raise LastResult(msgspec.to_builtins(view))
+                    yield msgspec.to_builtins(view)
 
 
 @contextmanager
