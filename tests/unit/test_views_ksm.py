@@ -13,9 +13,9 @@ from memtide.model.reason import ReasonCode
 from memtide.runtime.ksm_history import EVERY_S, MOST, KsmHistory
 from memtide.units import GIB, MIB
 from memtide.views.ksm import ksm_report
+from memtide.views.ksm_schema import KsmReport
 from memtide.views.ksm_verdict import WORTH_BYTES_PER_CPU
 from memtide.views.live import KsmPast, KsmScene
-from memtide.views.schema import KsmReport
 
 
 def alone(*, cpu_ratio: float | None = 0.5, **files: Any) -> KsmReport:
@@ -117,6 +117,17 @@ def test_the_verdict_is_about_the_long_run() -> None:
 
     assert report.cpu.now_ratio == 0
     assert report.ksmd_cpu_ratio == report.cpu.watched_ratio == pytest.approx(540 / (180 * 60))
+
+
+@pytest.mark.parametrize(("acting", "advised_to"), [(True, ""), (False, "memtide run --act")])
+def test_who_steers_is_not_told_to(*, acting: bool, advised_to: str) -> None:
+    """Scanning less is memtide's own affair when it acts; in observe mode it is said."""
+    ksm = make_ksm.reading(0, cpu_s=5000.0, sharing_bytes=GIB // 4)
+    report = ksm_report(make_ksm.scene(acting=acting, host=make_live.host(ksm=ksm)))
+
+    assert report.verdict == "dear"
+    assert advised_to in report.do
+    assert bool(report.do) is not acting
 
 
 def test_a_short_watch_is_no_long_run() -> None:

@@ -22,10 +22,10 @@ from memtide.model.derived import (
 from memtide.model.guest import Guest
 from memtide.model.ksm import Ksm
 from memtide.views.ksm_advice import advice, owners, why_not
+from memtide.views.ksm_schema import KsmAccount, KsmCpu, KsmGuest, KsmPoint, KsmReport, KsmSetting, KsmSteering
 from memtide.views.ksm_verdict import Judgement, Weights, judge, unread
 from memtide.views.live import KsmScene
 from memtide.views.order import natural
-from memtide.views.schema import KsmAccount, KsmCpu, KsmGuest, KsmPoint, KsmReport, KsmSetting, KsmSteering
 from memtide.views.words import doing, sentence, what_next
 
 __all__ = ["ksm_report"]
@@ -36,6 +36,8 @@ CPU_LEAST_S: Final = 1.0
 """A gain over less CPU than this is noise."""
 COUNTED: Final = frozenset({"rss_bytes", "merged_bytes", "ksm_zero_bytes", "ksm_profit_bytes", "pss_bytes"})
 """What is shown of a guest."""
+LEFT_TO_MEMTIDE: Final = frozenset({"dear", "nothing", "off"})
+"""Verdicts that scanning more or less would change."""
 SETTINGS: Final = (
     "run",
     "pages_to_scan",
@@ -117,7 +119,9 @@ def ksm_report(scene: KsmScene) -> KsmReport:
 
 def _verdict(scene: KsmScene, weights: Weights | None, missing: Missing) -> Judgement:
     if weights is not None:
-        return judge(weights)
+        verdict = judge(weights)
+        # who steers does by itself what could be advised; ksmd's line says what and why
+        return verdict._replace(do="") if scene.acting and verdict.code in LEFT_TO_MEMTIDE else verdict
     why = missing["ksm"] = scene.host.missing.get("ksm", "nobody says why KSM could not be read")
     return unread(why)
 

@@ -6,8 +6,8 @@ from typing import Final
 from memtide.model.guest import Guest, GuestState
 from memtide.model.ksm import Ksm
 from memtide.units import format_ratio, format_size
+from memtide.views.ksm_schema import KsmAdvice
 from memtide.views.live import KsmScene
-from memtide.views.schema import KsmAdvice
 
 __all__ = ["advice", "owners", "why_not"]
 

@@ -69,6 +69,8 @@ class KsmScene(Model, frozen=True, kw_only=True):
 
     host_name: str
     daemon: bool
+    acting: bool = False
+    """Whether that daemon steers, or only watches."""
     host: Host
     guests: tuple[Guest, ...]
     absent: int = 0
@@ -89,6 +91,7 @@ def ksm_scene(live: Live, past: KsmPast, *, uptime_s: float | None, originals: d
     return KsmScene(
         host_name=live.host_name,
         daemon=True,
+        acting=live.acting,
         host=live.snapshot.host,
         guests=live.snapshot.guests,
         absent=len(live.snapshot.absent),

@@ -12,7 +12,7 @@ from memtide.faces.cli.lazy import Command, LazyGroup
 from memtide.faces.cli.options import PATH, control_option, json_option
 from memtide.faces.cli.terminal import columns, print_json, print_lines
 from memtide.runtime.control.client import Client, NoDaemonError
-from memtide.views.schema import KsmReport
+from memtide.views.ksm_schema import KsmReport
 
 __all__ = ["ksm"]
 

@@ -10,8 +10,8 @@ from memtide.faces.cli.ksm_plot import plot
 from memtide.faces.cli.table import Column, table
 from memtide.faces.cli.terminal import Line, Span, line
 from memtide.units import MIB, format_duration, format_ratio, format_size
+from memtide.views.ksm_schema import KsmAccount, KsmGuest, KsmReport
 from memtide.views.ksm_verdict import WORTH_BYTES_PER_CPU
-from memtide.views.schema import KsmAccount, KsmGuest, KsmReport
 
 __all__ = ["ksm_lines"]
 
@@ -50,7 +50,7 @@ def _head(report: KsmReport, width: int | None) -> list[Line]:
         ("saved", _saved(report)),
         ("looked at", _looked_at(report)),
         ("cpu", _cpu(report)),
-        ("host", _account(report.account) if report.account else ""),
+        ("host", _account(report.account) if report.account else report.missing.get("account", "")),
         ("stopping", _stopping(report)),
         ("changed", _changed(report)),
     )
@@ -117,7 +117,11 @@ def _looked_at(report: KsmReport) -> str:
     parts = [f"{format_size(report.merged_bytes or 0)} merged into {format_size(report.shared_bytes)} of copies"]
     rest = ((report.unshared_bytes, "alike to nothing"), (report.volatile_bytes, "changing too fast"))
     parts += [f"{format_size(size)} {words}" for size, words in rest if size is not None]
-    scans = "" if report.full_scans is None else f"; {report.full_scans} full scans"
+    scans = (
+        ""
+        if report.full_scans is None
+        else f"; {report.full_scans} full {'scan' if report.full_scans == 1 else 'scans'}"
+    )
     return f"{', '.join(parts)}{scans}"
 
 
@@ -132,7 +136,7 @@ def _cpu(report: KsmReport) -> str:
     if not told:
         return ""
     price = ""
-    if report.worth_cpu_ratio is not None and report.ksmd_cpu_ratio is not None:
+    if report.worth_cpu_ratio is not None and report.saved_bytes:
         worth = format_ratio(report.worth_cpu_ratio)
         price = f"; at {format_size(WORTH_BYTES_PER_CPU)} a core the profit is worth {worth}"
     each = report.gained_per_cpu_s_bytes

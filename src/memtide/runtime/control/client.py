@@ -13,7 +13,8 @@ import msgspec
 
 from memtide.errors import ControlError, PermissionDeniedError
 from memtide.runtime.paths import control_folders
-from memtide.views.schema import KsmReport, LogView, StatusView, WhyView
+from memtide.views.ksm_schema import KsmReport
+from memtide.views.schema import LogView, StatusView, WhyView
 from memtide.views.unmerge import UnmergeView
 
 __all__ = ["Client", "NoDaemonError"]
