@@ -51,6 +51,8 @@ __all__ = ["KsmTrack", "answered", "steer"]
 
 LEARN: Final = 0.5
 """The weight of the latest sweep in what is learned of all."""
+MOSTLY: Final = 0.7
+"""A sweep tells about one kind of new memory when so much of what it had to look through was of that kind."""
 BY_HAND: Final = frozenset({ReasonCode.OPERATOR, ReasonCode.RESTORE})
 
 
@@ -125,7 +127,8 @@ def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s
         guests=guests,
         full_speed=full_speed,
         files=_files(track, ksm, limits, full_speed=full_speed, thorough=cause is ReasonCode.KSM_LOOK_AGAIN),
-        new_bytes=track.signs.new_bytes,
+        grown_bytes=track.signs.grown_bytes,
+        broken_bytes=track.signs.broken_bytes,
         expected_bytes=likely_bytes,
         sizes=signs.sizes(track.signs),
         breaks_at=ksm.cow_breaks_total,
@@ -173,9 +176,7 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
     """Return the track that has learned from a whole sweep."""
     found_bytes = sweep.found_pages * ksm.page_size_bytes
     worth = sweep.cpu_s is None or found_bytes >= sweep.cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state]
-    hit_ratio, look_cost_cpu_s = track.hit_ratio, track.look_cost_cpu_s
-    if sweep.new_bytes >= KSM_LEAST_BYTES:
-        hit_ratio += LEARN * (min(1.0, found_bytes / sweep.new_bytes) - hit_ratio)
+    look_cost_cpu_s = track.look_cost_cpu_s
     if sweep.looks and sweep.cpu_s:
         look_cost_cpu_s += LEARN * (sweep.cpu_s / sweep.looks - look_cost_cpu_s)
     passed_over = sweep.last.skipped_pages > sweep.first.skipped_pages
@@ -188,11 +189,19 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
         swept_at_s=ksm.taken_at_s,
         found_bytes=found_bytes,
         found_cpu_s=sweep.cpu_s,
-        hit_ratio=hit_ratio,
+        grown_hit_ratio=_hit_ratio(track.grown_hit_ratio, sweep.grown_bytes, found_bytes, sweep),
+        broken_hit_ratio=_hit_ratio(track.broken_hit_ratio, sweep.broken_bytes, found_bytes, sweep),
         look_cost_cpu_s=look_cost_cpu_s,
         look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
         closer=sweep.cause is ReasonCode.KSM_NEW_GUEST and passed_over and 2 * found_bytes < sweep.expected_bytes,
     )
+
+
+def _hit_ratio(ratio: float, part_bytes: int, found_bytes: int, sweep: Sweep) -> float:
+    """Return what is learned of one kind of new memory: from sweeps that had little of the other kind."""
+    if part_bytes < max(KSM_LEAST_BYTES, MOSTLY * sweep.new_bytes):
+        return ratio
+    return ratio + LEARN * (min(1.0, found_bytes / sweep.new_bytes) - ratio)
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

@@ -48,9 +48,14 @@ class Signs(Model, frozen=True, kw_only=True):
     """What guests wrote to since then, and so parted from its copies; 0 also where the kernel does not count it."""
 
     @property
+    def grown_bytes(self) -> int:
+        """Return the guests' memory that ksmd has not gone through yet."""
+        return sum(known.new_bytes for known in self.guests.values())
+
+    @property
     def new_bytes(self) -> int:
         """Return all memory that may be merged and is not, in bytes."""
-        return self.broken_bytes + sum(known.new_bytes for known in self.guests.values())
+        return self.broken_bytes + self.grown_bytes
 
     def newcomers(self, now_s: float, after_s: float) -> tuple[str, ...]:
         """Return the names of guests never gone through that have been here for so long."""

@@ -50,7 +50,8 @@ class Sweep(Model, frozen=True, kw_only=True):
     full_speed: bool
     files: dict[str, str]
     """The settings that make it as fast and as thorough as it is to be."""
-    new_bytes: int
+    grown_bytes: int
+    broken_bytes: int
     expected_bytes: int
     sizes: dict[str, int]
     """What each guest held when it began, by UUID."""
@@ -62,6 +63,11 @@ class Sweep(Model, frozen=True, kw_only=True):
     """The fewest pages saved meanwhile: first ksmd takes off its books what is no longer shared."""
     pays: bool = True
     """What was found since the look before was worth its CPU."""
+
+    @property
+    def new_bytes(self) -> int:
+        """Return what it was to go through for the first time since it was written."""
+        return self.grown_bytes + self.broken_bytes
 
     @property
     def found_pages(self) -> int:

@@ -32,8 +32,11 @@ class KsmTrack(Model, frozen=True, kw_only=True):
     swept_at_s: float | None = None
     found_bytes: int | None = None
     found_cpu_s: float | None = None
-    hit_ratio: float = KSM_HIT_DEFAULT
-    """The share of new memory that sweeps merged."""
+    grown_hit_ratio: float = KSM_HIT_DEFAULT
+    """The share of memory that guests grew by, or came with, that sweeps merged."""
+    broken_hit_ratio: float = KSM_HIT_DEFAULT
+    """The share of memory parted from its copies that sweeps merged again: much where a service restarts, none where
+    a guest uses for something new what had only been free."""
     look_cost_cpu_s: float = KSM_LOOK_COST_CPU_S
     """What looking at one page costs."""
     look_after_s: float = KSM_LOOK_FIRST_S
@@ -43,7 +46,8 @@ class KsmTrack(Model, frozen=True, kw_only=True):
 
 def expected_bytes(track: KsmTrack) -> int:
     """Return what a sweep would probably merge now, in bytes."""
-    return int(track.hit_ratio * track.signs.new_bytes)
+    found = track.signs
+    return int(track.grown_hit_ratio * found.grown_bytes + track.broken_hit_ratio * found.broken_bytes)
 
 
 def cost_cpu_s(track: KsmTrack, ksm: Ksm) -> float:
