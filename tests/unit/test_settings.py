@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode
+from memtide.model.limits import GuestLimits, GuestRule, Limits, Mode, Tenants
 from memtide.policy import host_state
 from memtide.runtime.settings import RULE, SECTIONS, SETTINGS, OnStop, Settings, build, defaults, guest_rule
 from memtide.runtime.settings_pages import default_file, reference_page
@@ -20,7 +20,7 @@ OTHER = {
     "host.reserve": "3GiB", "law.act": True, "law.mode": "follow", "law.period": "5s", "law.boot_grace": "1m",
     "guests.manage": False, "guests.floor": "1GiB", "guests.ceiling": "8GiB", "guests.weight": 2,
     "rule.match": "db-*", "rule.manage": False, "rule.floor": "2GiB", "rule.ceiling": "4GiB", "rule.weight": 3,
-    "stats.manage": False, "stats.period": "10s", "ksm.manage": False,
+    "stats.manage": False, "stats.period": "10s", "ksm.manage": False, "ksm.max_cpu": "25%", "ksm.tenants": "apart",
     "on_stop.guests": "restore", "on_stop.stats": "keep", "on_stop.ksm": "keep", "libvirt.uri": "test:///default",
     "store.directory": "/srv/memtide", "store.keep_records": "1d", "store.keep_actions": "1d",
     "store.keep_events": "1d", "store.max_size": "1TiB", "control.directory": "/srv/run",
@@ -58,6 +58,8 @@ def test_values_arrive_in_bytes_and_seconds() -> None:
             period_s=5.0,
             boot_grace_s=60.0,
             manage_ksm=False,
+            ksm_max_cpu_ratio=0.25,
+            ksm_tenants=Tenants.APART,
             stats_period_s=None,
             defaults=GuestLimits(manage=False, floor_bytes=GIB, floor_ratio=0.0, ceiling_bytes=8 * GIB, weight=2.0),
             rules=(GuestRule(match="db-*", manage=False, floor_bytes=2 * GIB, ceiling_bytes=4 * GIB, weight=3.0),),

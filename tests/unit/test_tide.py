@@ -324,16 +324,18 @@ def test_a_paused_guest_is_not_touched() -> None:
     assert sizes(play(*ticks(2, paused, available_bytes=0))[1]) == {}
 
 
-def test_ksm_scans_while_the_host_is_short_and_rests_when_it_was_calm() -> None:
-    """Ksmd is switched on with the shortage, and a refused switch is not tried every tick."""
-    law, limits = Tide(), Limits()
-    state, decision = law.decide(law.initial(), snapshot(available_bytes=SHORT_BYTES), limits)
+def test_ksm_is_steered_with_every_decision() -> None:
+    """The verdict on KSM is part of the decision, and a refused switch is not tried every tick."""
+    law, limits, guests = Tide(), Limits(), (guest("a"), guest("b"))
+    state, first = law.decide(law.initial(), snapshot(*guests, available_bytes=SHORT_BYTES), limits)
+    state, decision = law.decide(state, snapshot(*guests, at_s=START_S + 6, available_bytes=SHORT_BYTES), limits)
     switches = [action for action in decision.actions if isinstance(action, SetKsm)]
     state = law.answered(state, switches[0], Reply(result=Result.REFUSED))
-    _, again = law.decide(state, snapshot(at_s=START_S + 2, available_bytes=SHORT_BYTES), limits)
+    _, again = law.decide(state, snapshot(*guests, at_s=START_S + 8, available_bytes=SHORT_BYTES), limits)
 
-    assert switches[0].files == {"run": "1"}
-    assert again.actions == ()
+    assert first.ksm is not None
+    assert switches[0].files["run"] == "1"
+    assert not any(isinstance(action, SetKsm) for action in again.actions)
 
 
 def test_steady_demand_settles() -> None:

@@ -204,6 +204,11 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
         says="a guest ended[: {guests}]; ksmd takes its pages off the books",
         next="it ends within seconds",
     ),
+    ReasonCode.KSM_WATCHING: Phrase(
+        doing="as found",
+        says="memtide has only just begun to watch; KSM stays as it was found",
+        next="ksmd goes through the guests as soon as they have settled",
+    ),
     ReasonCode.KSM_CONVERGED: Phrase(
         doing="rests",
         says="all that can be merged is[; the last scan brought {found_bytes} for {found_cpu_s} CPU]; merged pages "
@@ -241,7 +246,7 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ),
     ReasonCode.KSM_HELD: Phrase(
         doing="held",
-        says="an operator had everything unmerged; ksmd rests[ for {for_s}]",
+        says="an operator set KSM by hand or had it undone; memtide leaves it[ for {for_s}]",
         next="when that time is over",
     ),
     ReasonCode.KSM_UNMANAGED: Phrase(

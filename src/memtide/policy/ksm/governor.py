@@ -43,7 +43,7 @@ from memtide.policy.ksm import rights, signs
 from memtide.policy.ksm.rights import HANDS_OFF
 from memtide.policy.ksm.speed import files_for, refilled
 from memtide.policy.ksm.sweep import Sweep, advance, is_over, mark, tracked_pages
-from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes
+from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes, look_after_s
 from memtide.policy.ksm.verdict import verdict_on
 from memtide.units import GIB
 
@@ -115,8 +115,10 @@ def _observe(track: KsmTrack, snapshot: Snapshot, ksm: Ksm, limits: Limits) -> K
 def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s: float) -> KsmTrack:
     """Begin a sweep if there is a reason to."""
     likely_bytes = expected_bytes(track)
+    # guests that have only just come are not waited for with impatience: they have their own time
+    waiting_bytes = likely_bytes - track.grown_hit_ratio * track.signs.unsettled_bytes
     elapsed_s = max(0.0, now_s - track.at_s) if track.at_s else 0.0
-    owed_cpu_s = track.owed_cpu_s + KSM_PRICE_CPU_PER_GIB[state] * likely_bytes / GIB * elapsed_s
+    owed_cpu_s = track.owed_cpu_s + KSM_PRICE_CPU_PER_GIB[state] * waiting_bytes / GIB * elapsed_s
     track = msgspec.structs.replace(track, owed_cpu_s=owed_cpu_s, at_s=now_s)
     cause, guests = _cause(track, ksm, state, now_s)
     if cause is None:
@@ -146,7 +148,7 @@ def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[R
     looked_s = None if track.swept_at_s is None else now_s - track.swept_at_s
     worth = expected_bytes(track) >= KSM_LEAST_BYTES and track.owed_cpu_s >= cost_cpu_s(track, ksm)
     by_state = ReasonCode.KSM_WORTH if state is HostState.HIGH else ReasonCode.KSM_HOST_SHORT
-    due = looked_s is not None and not 0 <= looked_s < track.look_after_s
+    due = looked_s is not None and not 0 <= looked_s < look_after_s(track, ksm)
     rows: tuple[tuple[bool, ReasonCode, tuple[str, ...]], ...] = (
         (bool(newcomers) and len(found.guests) > 1, ReasonCode.KSM_NEW_GUEST, newcomers),
         (worth, by_state, ()),

@@ -18,7 +18,13 @@ __all__ = ["HANDS_OFF", "Books", "advisor_settings", "owners", "watch", "why_res
 WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "advisor_mode")
 """Settings that another writer would change."""
 HANDS_OFF: Final = frozenset(
-    {ReasonCode.KSM_UNMANAGED, ReasonCode.KSM_OTHER_WRITER, ReasonCode.KSM_HELD, ReasonCode.KSM_REFUSED}
+    {
+        ReasonCode.KSM_UNMANAGED,
+        ReasonCode.KSM_OTHER_WRITER,
+        ReasonCode.KSM_HELD,
+        ReasonCode.KSM_REFUSED,
+        ReasonCode.KSM_WATCHING,
+    }
 )
 """Nothing is written, not even a stop."""
 LEAST_GUESTS: Final = 2
@@ -86,15 +92,16 @@ def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> 
     now_s = snapshot.taken_at_s
     whose = owners(snapshot)
     writers = snapshot.host.ksm_writers
+    held_until_s = max(books.held_until_s, limits.ksm_held_until_s or 0.0)
     rows: tuple[tuple[bool, ReasonCode, dict[str, int | float | str]], ...] = (
         (not limits.manage_ksm, ReasonCode.KSM_UNMANAGED, {}),
+        (held_until_s > now_s, ReasonCode.KSM_HELD, {"for_s": held_until_s - now_s}),
         (bool(writers), ReasonCode.KSM_OTHER_WRITER, {"who": ", ".join(writers)}),
         (
             0 < books.foreign_until_s - now_s <= FOREIGN_HOLD_S,
             ReasonCode.KSM_OTHER_WRITER,
             {"who": books.foreign, "for_s": books.foreign_until_s - now_s},
         ),
-        (books.held_until_s > now_s, ReasonCode.KSM_HELD, {"for_s": books.held_until_s - now_s}),
         (books.retry_at_s > now_s, ReasonCode.KSM_REFUSED, {}),
         (
             limits.ksm_tenants is Tenants.APART and len(whose) > 1,

@@ -53,6 +53,11 @@ class Signs(Model, frozen=True, kw_only=True):
         return sum(known.new_bytes for known in self.guests.values())
 
     @property
+    def unsettled_bytes(self) -> int:
+        """Return what of that is of guests that ksmd has never gone through."""
+        return sum(known.new_bytes for known in self.guests.values() if known.swept_bytes is None)
+
+    @property
     def new_bytes(self) -> int:
         """Return all memory that may be merged and is not, in bytes."""
         return self.broken_bytes + self.grown_bytes

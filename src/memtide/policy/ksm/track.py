@@ -3,13 +3,13 @@
 from memtide.model.base import Model
 from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
-from memtide.policy.constants import KSM_HIT_DEFAULT, KSM_LOOK_COST_CPU_S, KSM_LOOK_FIRST_S
+from memtide.policy.constants import KSM_HIT_DEFAULT, KSM_LOOK_COST_CPU_S, KSM_LOOK_FIRST_S, KSM_LOOK_RATIO
 from memtide.policy.ksm.rights import Books
 from memtide.policy.ksm.signs import Signs
 from memtide.policy.ksm.speed import Account
 from memtide.policy.ksm.sweep import LOOKS, Sweep, tracked_pages
 
-__all__ = ["KsmTrack", "cost_cpu_s", "expected_bytes"]
+__all__ = ["KsmTrack", "cost_cpu_s", "expected_bytes", "look_after_s"]
 
 
 class KsmTrack(Model, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class KsmTrack(Model, frozen=True, kw_only=True):
     since_s: float = 0.0
     """Since when ksmd is to scan, or to rest."""
     sweep: Sweep | None = None
-    rests: ReasonCode = ReasonCode.KSM_CONVERGED
+    rests: ReasonCode = ReasonCode.KSM_WATCHING
     """Why, when there is no sweep."""
     signs: Signs = Signs()
     books: Books = Books()
@@ -50,7 +50,12 @@ def expected_bytes(track: KsmTrack) -> int:
     return int(track.grown_hit_ratio * found.grown_bytes + track.broken_hit_ratio * found.broken_bytes)
 
 
+def look_after_s(track: KsmTrack, ksm: Ksm) -> float:
+    """Return after how long ksmd looks again without a sign: the more a look costs, the later."""
+    return max(track.look_after_s, cost_cpu_s(track, ksm) / KSM_LOOK_RATIO)
+
+
 def cost_cpu_s(track: KsmTrack, ksm: Ksm) -> float:
     """Return what a sweep would cost now, in CPU seconds of ksmd."""
-    unseen_bytes = sum(known.new_bytes for known in track.signs.guests.values() if known.swept_bytes is None)
-    return LOOKS * (tracked_pages(ksm) + unseen_bytes // ksm.page_size_bytes) * track.look_cost_cpu_s
+    unseen_pages = track.signs.unsettled_bytes // ksm.page_size_bytes
+    return LOOKS * (tracked_pages(ksm) + unseen_pages) * track.look_cost_cpu_s

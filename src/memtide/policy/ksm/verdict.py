@@ -4,7 +4,7 @@ from memtide.model.decision import KsmVerdict
 from memtide.model.ksm import Ksm
 from memtide.model.limits import Limits
 from memtide.model.reason import Reason, ReasonCode
-from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes
+from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes, look_after_s
 
 __all__ = ["verdict_on"]
 
@@ -22,7 +22,7 @@ def verdict_on(track: KsmTrack, ksm: Ksm, now_s: float, limits: Limits, why_rest
         why_rest: why nothing may be begun; ``None``: the governor is free.
     """
     resting = why_rest is None and track.sweep is None and track.swept_at_s is not None
-    look_again_at_s = (track.swept_at_s or 0.0) + track.look_after_s if resting else None
+    look_again_at_s = (track.swept_at_s or 0.0) + look_after_s(track, ksm) if resting else None
     reason = why_rest or _reason(track, ksm, now_s, limits, look_again_at_s)
     return KsmVerdict(
         reason=reason,
