@@ -32,7 +32,7 @@ def host(*, at_s: float = START_S, available_bytes: int = 8 * GIB, some: float =
         taken_at_s=at_s,
         memory=HostMemory(**values | memory),
         pressure=Pressure(some=stall, full=stall),
-        ksm=Ksm(page_size_bytes=4096, run=0, pages_shared=0, pages_sharing=0),
+        ksm=Ksm(page_size_bytes=4096, taken_at_s=at_s, run=0, pages_shared=0, pages_sharing=0),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from make import START_S, guest, host
 
 from memtide.model.action import Reply, Result, SetKsm
 from memtide.model.decision import HostState, KsmVerdict
@@ -21,7 +22,6 @@ from memtide.policy.ksm.rights import HANDS_OFF
 from memtide.policy.ksm.speed import Account, files_for, refilled
 from memtide.policy.ksm.track import KsmTrack
 from memtide.units import MIB
-from tests.make import START_S, guest, host
 
 PAGE = 4096
 TICK_S = 2.0
