@@ -80,7 +80,7 @@ class Bench:
 
     @staticmethod
     def _read(name: str, text: str) -> int | float | bool:
-        if name == "smart_scan":
+        if name in {"smart_scan", "use_zero_pages"}:
             return text == "1"
         return int(text) / 100 if name == "advisor_max_cpu" else int(text)
 
@@ -488,3 +488,13 @@ def test_it_copes_with_any_reading(readings: list[dict[str, Any]], state: HostSt
             assert 100 <= int(action.files.get("pages_to_scan", 100)) <= 30_000
             assert bench.code not in HANDS_OFF
     assert ((bench.verdict and bench.verdict.new_bytes) or 0) >= 0
+
+
+def test_zero_pages_are_used_where_the_kernel_counts_them() -> None:
+    """A huge page of zeros is freed whole; on a kernel that would hide it from the account it is left alone."""
+    bench = Bench()
+    bench.values |= {"use_zero_pages": False, "zero_pages": 0}
+    assert bench.until().files["use_zero_pages"] == "1"
+    old = Bench()
+    old.values["use_zero_pages"] = False
+    assert "use_zero_pages" not in old.until().files

@@ -212,7 +212,7 @@ KSM_SETTLED_S: Final = {
     HostState.LOW: 0.0,
 }
 """A new guest is gone through after so long: while it boots it still writes what would be merged."""
-KSM_SWEEP_S: Final = 20.0
+KSM_SWEEP_S: Final = 15.0
 """A sweep of a calm host takes about so long: a guest is merged within a minute, to stop a tick late costs little."""
 KSM_CALM_RATIO: Final = 0.3
 """And no more than this share of a CPU."""

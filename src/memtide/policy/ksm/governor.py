@@ -216,6 +216,10 @@ def _files(track: KsmTrack, ksm: Ksm, limits: Limits, *, full_speed: bool, thoro
         most_ratio = min(most_ratio, KSM_CALM_RATIO)
         pages_per_s = cost_cpu_s(track, ksm) / track.look_cost_cpu_s / KSM_SWEEP_S
     files = files_for(ksm, pages_per_s=pages_per_s, most_ratio=most_ratio, cost_cpu_s=track.look_cost_cpu_s)
+    if ksm.use_zero_pages is not None and ksm.zero_pages is not None:
+        # else a kernel before 6.6 would not count them; and a huge page of zeros is freed whole, where without this
+        # ksmd splits it and comes back to it in vain
+        files["use_zero_pages"] = "1"
     if ksm.smart_scan is not None:
         files["smart_scan"] = "0" if thorough else "1"
     return files

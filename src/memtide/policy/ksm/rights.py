@@ -15,7 +15,7 @@ from memtide.policy.ksm.signs import Signs, can_merge
 
 __all__ = ["HANDS_OFF", "Books", "advisor_settings", "owners", "watch", "why_rest", "wrote"]
 
-WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "advisor_mode")
+WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
 """Settings that another writer would change."""
 HANDS_OFF: Final = frozenset(
     {
