@@ -81,3 +81,12 @@ def test_a_host_without_pressure_figures_is_judged_by_its_memory() -> None:
     silent = msgspec.structs.replace(host(available_bytes=900 * MIB), pressure=None)
 
     assert states(silent) == [HostState.SOFT]
+
+
+def test_what_ksm_saves_may_be_needed_again() -> None:
+    """Two per cent of it stand in the automatic reserve, and in no figure that an operator chose."""
+    plain = host()
+    merging = msgspec.structs.replace(plain, ksm=msgspec.structs.replace(plain.ksm, pages_sharing=GIB // 4096))
+
+    assert reserve_for(merging, Limits()) - reserve_for(plain, Limits()) == pytest.approx(0.02 * GIB, abs=1)
+    assert reserve_for(merging, Limits(reserve_bytes=GIB)) == GIB

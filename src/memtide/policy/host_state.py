@@ -10,6 +10,7 @@ from typing import Final
 
 from memtide.model.base import Model
 from memtide.model.decision import HostState
+from memtide.model.derived import ksm_saved_bytes
 from memtide.model.host import Host
 from memtide.model.limits import Limits
 from memtide.policy.stalls import Stalls, look
@@ -28,6 +29,10 @@ RESERVE_RATIO: Final = 0.03
 RESERVE_MOST_RATIO: Final = 0.15
 """Auto reserve: 512 MiB + 3 % of what guests can have, at most 15 %. MOM and Proxmox keep 20 %; on a
 64 GiB host this is 2.4 GiB instead of 12.8."""
+
+KSM_STORM_RATIO: Final = 0.02
+"""Of what KSM saves, added to it: guests that write to what was merged (an upgrade of all twins at once) need that much
+again within seconds."""
 
 BETTER_BY: Final = 1.25
 BETTER_FOR_S: Final = {HostState.HIGH: 10.0, HostState.SOFT: 4.0, HostState.HARD: 4.0}
@@ -57,7 +62,8 @@ def reserve_for(host: Host, limits: Limits) -> int:
         return min(limits.reserve_bytes, usable_bytes)
     if limits.reserve_ratio is not None:
         return int(usable_bytes * limits.reserve_ratio)
-    return int(min(RESERVE_BASE_BYTES + RESERVE_RATIO * usable_bytes, RESERVE_MOST_RATIO * usable_bytes))
+    own_bytes = min(RESERVE_BASE_BYTES + RESERVE_RATIO * usable_bytes, RESERVE_MOST_RATIO * usable_bytes)
+    return int(own_bytes + KSM_STORM_RATIO * (0 if host.ksm is None else ksm_saved_bytes(host.ksm)))
 
 
 def line_bytes(state: HostState, reserve_bytes: int) -> int:

@@ -91,7 +91,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     _row("version", version(VERSION), "The version of this file's language.", default=VERSION),
     _row("host.reserve", amount(word="auto"),
          "Host memory never granted to guests; when less is available, memory is taken back. "
-         "auto: 512 MiB + 3 % of the host's memory, at most 15 %. A percentage is of what guests can have.",
+         "auto: 512 MiB + 3 % of the host's memory, at most 15 %, and 2 % of what KSM saves. "
+         "A percentage is of what guests can have.",
          default="auto"),
     _row("law.act", flag(),
          "Change the world. false: observe, decide and record, but write nothing.", default=False, reload=False),

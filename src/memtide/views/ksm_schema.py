@@ -141,7 +141,7 @@ class KsmReport(Model, frozen=True, kw_only=True):
     shared_bytes: int | None
     """The copies that remain."""
     unshared_bytes: int | None
-    """Looked at, and alike to nothing."""
+    """Looked at, and without a twin."""
     volatile_bytes: int | None
     """Changing too fast to be merged."""
     bookkeeping_bytes: int | None

@@ -1,8 +1,7 @@
 """Whether KSM is worth its CPU on this host, in a sentence, and what to do about it.
 
-Worth it is decided by a price: ``WORTH_BYTES_PER_CPU`` of profit for a whole core. Public clouds that price the two
-apart ask for one virtual CPU about what they ask for 7 to 8 GiB, so a GiB that takes more than an eighth of a core
-could be bought cheaper. The seed article's operator was content with 13.6 GiB for 73 % of a core, 18.7 GiB a core.
+Worth it is decided by a price: ``WORTH_BYTES_PER_CPU`` of profit for a whole core. The seed article's
+operator was content with 13.6 GiB for 73 % of a core, 18.7 GiB a core; the line is under half of that.
 """
 
 from collections.abc import Callable

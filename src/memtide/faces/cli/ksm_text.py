@@ -115,7 +115,7 @@ def _looked_at(report: KsmReport) -> str:
     if report.shared_bytes is None or not (report.merged_bytes or report.unshared_bytes or report.volatile_bytes):
         return ""
     parts = [f"{format_size(report.merged_bytes or 0)} merged into {format_size(report.shared_bytes)} of copies"]
-    rest = ((report.unshared_bytes, "alike to nothing"), (report.volatile_bytes, "changing too fast"))
+    rest = ((report.unshared_bytes, "without a twin"), (report.volatile_bytes, "changing too fast"))
     parts += [f"{format_size(size)} {words}" for size, words in rest if size is not None]
     scans = (
         ""
@@ -138,7 +138,7 @@ def _cpu(report: KsmReport) -> str:
     price = ""
     if report.worth_cpu_ratio is not None and report.saved_bytes:
         worth = format_ratio(report.worth_cpu_ratio)
-        price = f"; at {format_size(WORTH_BYTES_PER_CPU)} a core the profit is worth {worth}"
+        price = f"; the profit would be worth up to {worth} ({format_size(WORTH_BYTES_PER_CPU)} a core)"
     each = report.gained_per_cpu_s_bytes
     gained = f"; {format_size(each)} gained for each CPU second" if each is not None and cpu.watched_s else ""
     return f"ksmd takes of one core {', '.join(told)}{price}{gained}"
