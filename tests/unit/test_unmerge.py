@@ -20,7 +20,7 @@ from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Change, ChangeKind
 from memtide.model.unmerge import Stage, StageEnd
 from memtide.policy.unmerge import Next, left_bytes, next_step, plan_unmerge, stage_size
-from memtide.runtime.ledger import undo
+from memtide.runtime.ledger import undo_ksm
 from memtide.runtime.unmerge import take_apart
 from memtide.runtime.will import Will
 from memtide.units import GIB, MIB
@@ -285,9 +285,8 @@ async def test_changes_at_the_same_time_take_turns(tmp_path: Path) -> None:
 def test_an_original_of_two_is_put_back_as_zero() -> None:
     """And the log says why."""
     change = Change(kind=ChangeKind.KSM, key="run", name="run", original="2", at_s=0.0)
-    action = undo(change, REASON, None)
+    action = undo_ksm([change], REASON, None)
 
-    assert isinstance(action, SetKsm)
     assert action.files == {"run": "0"}
     assert "run was 2, but 0 is written" in sentence(action.reason)
 

@@ -3,9 +3,11 @@
 Source: Documentation/admin-guide/mm/ksm.rst. Counters are in pages of the host's own page size.
 """
 
+from typing import Final
+
 from memtide.model.base import Missing, Model
 
-__all__ = ["Ksm"]
+__all__ = ["Ksm", "settings_of"]
 
 
 class Ksm(Model, frozen=True, kw_only=True):
@@ -52,3 +54,25 @@ class Ksm(Model, frozen=True, kw_only=True):
     ksmd_cpu_s_total: float | None = None
     """CPU seconds that the ksmd kernel thread has used since boot."""
     missing: Missing = {}
+
+
+SETTINGS: Final = (
+    "run",
+    "pages_to_scan",
+    "sleep_millisecs",
+    "smart_scan",
+    "use_zero_pages",
+    "max_page_sharing",
+    "merge_across_nodes",
+    "advisor_mode",
+)
+"""Files that can be written and have a field of their own name."""
+
+
+def settings_of(ksm: Ksm) -> dict[str, str]:
+    """Return what the files that can be written hold, as text, by their names; what is not known is left out."""
+    percent = None if ksm.advisor_max_cpu_ratio is None else round(100 * ksm.advisor_max_cpu_ratio)
+    read: dict[str, object] = {name: getattr(ksm, name) for name in SETTINGS}
+    read |= {"advisor_max_cpu": percent, "advisor_target_scan_time": ksm.advisor_target_scan_time_s}
+    known = {name: value for name, value in read.items() if value is not None}
+    return {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in known.items()}

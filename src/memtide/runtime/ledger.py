@@ -1,5 +1,6 @@
 """Whatever we change is on record before it changes, and can be put back."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -7,12 +8,13 @@ import msgspec
 from memtide.errors import StoreError
 from memtide.model.action import Action, Reply, Result, SetKsm, SetMemory, SetStatsPeriod
 from memtide.model.guest import Guest
+from memtide.model.ksm import Ksm, settings_of
 from memtide.model.reason import Reason
 from memtide.model.record import Change, ChangeKind
 from memtide.ports import Actuator, Clock, Store
 from memtide.units import MIB
 
-__all__ = ["Ledger", "OnRecord", "undo"]
+__all__ = ["Ledger", "OnRecord", "undo", "undo_ksm"]
 
 
 KEPT_USABLE_BYTES: Final = 64 * MIB
@@ -93,14 +95,19 @@ def _originals(action: Action, now_s: float) -> list[Change]:
     return [Change(kind=kind, key=action.uuid, name=action.name, original=str(before), at_s=now_s)]
 
 
-def undo(change: Change, reason: Reason, guest: Guest | None) -> Action:
-    """Return the action that puts one original back; ``guest`` is how the guest is now, when it is about one."""
-    if change.kind is ChangeKind.KSM:
-        if (change.key, change.original) == ("run", "2"):
-            # with 2 nothing was merged; to write it would part at once what has been merged since
-            reason = msgspec.structs.replace(reason, numbers=reason.numbers | {"note": NOT_TWO})
-            return SetKsm(files={"run": "0"}, before={}, reason=reason)
-        return SetKsm(files={change.key: change.original}, before={}, reason=reason)
+def undo_ksm(changes: Iterable[Change], reason: Reason, ksm: Ksm | None) -> SetKsm:
+    """Return the one action that puts KSM's originals back; ``ksm`` is how it is now."""
+    files = {change.key: change.original for change in changes}
+    if files.get("run") == "2":
+        # with 2 nothing was merged; to write it would part at once what has been merged since
+        files["run"] = "0"
+        reason = msgspec.structs.replace(reason, numbers=reason.numbers | {"note": NOT_TWO})
+    now = {} if ksm is None else settings_of(ksm)
+    return SetKsm(files=files, before={name: now[name] for name in files if name in now}, reason=reason)
+
+
+def undo(change: Change, reason: Reason, guest: Guest | None) -> SetMemory | SetStatsPeriod:
+    """Return the action that puts a guest's original back; ``guest`` is how it is now, ``None``: it is not there."""
     if change.kind is ChangeKind.STATS_PERIOD:
         from_s = guest.traits.stats_period_s if guest else None
         return SetStatsPeriod(

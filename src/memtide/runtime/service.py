@@ -20,7 +20,7 @@ from memtide.runtime import paths
 from memtide.runtime.control.daemon import LogQuery
 from memtide.runtime.control.fanout import Fanout
 from memtide.runtime.ksm_history import KsmHistory
-from memtide.runtime.ledger import undo
+from memtide.runtime.ledger import undo, undo_ksm
 from memtide.runtime.loop import Loop
 from memtide.runtime.options import RunOptions
 from memtide.runtime.parts import Parts
@@ -224,27 +224,32 @@ class Service:
 
     async def _put_back(self, changes: list[Change], reason: Reason) -> list[Outcome]:
         """Undo changes of the host, and of those guests that answer now; forget what is as it was."""
-        guests = by_uuid(self.loop.snapshot.guests) if self.loop.snapshot else {}
-        reachable = [change for change in changes if change.kind is ChangeKind.KSM or change.key in guests]
-        outcomes = await self._carry_out([undo(change, reason, guests.get(change.key)) for change in reachable])
-        for change, outcome in zip(reachable, outcomes, strict=True):
+        snapshot = self.loop.snapshot
+        guests = by_uuid(snapshot.guests) if snapshot else {}
+        ksm = [change for change in changes if change.kind is ChangeKind.KSM]
+        here = [change for change in changes if change.kind is not ChangeKind.KSM and change.key in guests]
+        gone = [change for change in changes if change.kind is not ChangeKind.KSM and change.key not in guests]
+        undone: list[tuple[list[Change], Action]] = [([c], undo(c, reason, guests[c.key])) for c in here]
+        if ksm:
+            undone.append((ksm, undo_ksm(ksm, reason, snapshot.host.ksm if snapshot else None)))
+        outcomes = await self._carry_out([action for _, action in undone])
+        for (those, _), outcome in zip(undone, outcomes, strict=True):
             action = outcome.action
-            whole = not isinstance(action, SetMemory) or action.to_bytes == int(change.original)
+            whole = not isinstance(action, SetMemory) or action.to_bytes == int(those[0].original)
             if outcome.result is Result.DONE and whole:
-                await self._parts.ledger.drop(change.kind, change.key)
+                for change in those:
+                    await self._parts.ledger.drop(change.kind, change.key)
+        return [*outcomes, *(self._unreachable(change, reason) for change in gone)]
+
+    def _unreachable(self, change: Change, reason: Reason) -> Outcome:
         now_s = self._parts.clock.now_s()
-        unreachable = [
-            Outcome(
-                action=undo(change, reason, None),
-                result=Result.NO_ANSWER,
-                asked_at_s=now_s,
-                closed_at_s=now_s,
-                detail=f"it is not there at {self._parts.uri} now; its original stays on record",
-            )
-            for change in changes
-            if change not in reachable
-        ]
-        return [*outcomes, *unreachable]
+        return Outcome(
+            action=undo(change, reason, None),
+            result=Result.NO_ANSWER,
+            asked_at_s=now_s,
+            closed_at_s=now_s,
+            detail=f"it is not there at {self._parts.uri} now; its original stays on record",
+        )
 
     async def _carry_out(self, actions: list[Action]) -> list[Outcome]:
         """Send actions and wait a moment for guests to arrive."""

@@ -23,7 +23,7 @@ import msgspec
 
 from memtide.model.action import Reply, Result, SetKsm
 from memtide.model.decision import HostState, KsmVerdict
-from memtide.model.ksm import Ksm
+from memtide.model.ksm import Ksm, settings_of
 from memtide.model.limits import Limits
 from memtide.model.reason import ReasonCode
 from memtide.model.snapshot import Snapshot
@@ -229,7 +229,7 @@ def _action(track: KsmTrack, ksm: Ksm, verdict: KsmVerdict) -> SetKsm | None:
     """Return what to write, ``None`` when it stands so already: speed first, then the switch."""
     wanted = {} if track.sweep is None or not verdict.scanning else track.sweep.files
     wanted = wanted | {"run": "1" if verdict.scanning else "0"}
-    standing = track.books.expected | rights.advisor_settings(ksm)
+    standing = settings_of(ksm) | track.books.expected
     files = {name: value for name, value in wanted.items() if standing.get(name) != value}
     if not files:
         return None

@@ -6,14 +6,14 @@ from typing import Final
 import msgspec
 
 from memtide.model.base import Model
-from memtide.model.ksm import Ksm
+from memtide.model.ksm import Ksm, settings_of
 from memtide.model.limits import Limits, Tenants
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.constants import FOREIGN_HOLD_S
 from memtide.policy.ksm.signs import Signs, can_merge
 
-__all__ = ["HANDS_OFF", "Books", "advisor_settings", "owners", "watch", "why_rest", "wrote"]
+__all__ = ["HANDS_OFF", "Books", "owners", "watch", "why_rest", "wrote"]
 
 WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
 """Settings that another writer would change."""
@@ -46,30 +46,18 @@ class Books(Model, frozen=True, kw_only=True):
     """The kernel refused; it is not asked again before."""
 
 
-def _settings_of(ksm: Ksm) -> dict[str, str]:
-    """Return what the watched files hold, as text; those that this kernel lacks, or sets itself, are left out."""
-    read: dict[str, str | int | bool | None] = {name: getattr(ksm, name) for name in WATCHED}
-    if ksm.advisor_mode not in {None, "none"}:
-        del read["pages_to_scan"]
-    return {name: _as_text(value) for name, value in read.items() if value is not None}
-
-
-def advisor_settings(ksm: Ksm) -> dict[str, str]:
-    """Return what the advisor's files hold, as text."""
-    percent = None if ksm.advisor_max_cpu_ratio is None else round(100 * ksm.advisor_max_cpu_ratio)
-    read = {"advisor_max_cpu": percent, "advisor_target_scan_time": ksm.advisor_target_scan_time_s}
-    return {name: str(value) for name, value in read.items() if value is not None}
-
-
-def _as_text(value: object) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def _watched(ksm: Ksm) -> dict[str, str]:
+    """Return what the watched files hold; what the kernel's advisor sets itself is left out."""
+    advised = ksm.advisor_mode not in {None, "none"}
+    read = settings_of(ksm)
+    return {name: read[name] for name in WATCHED if name in read and not (advised and name == "pages_to_scan")}
 
 
 def watch(books: Books, ksm: Ksm, now_s: float) -> Books:
     """Return the books after one more reading; a setting that changed by itself was changed by somebody else."""
     if 0.0 < ksm.taken_at_s <= books.wrote_at_s:
         return books
-    read = _settings_of(ksm)
+    read = _watched(ksm)
     changed = [f"{name} {was} -> {read[name]}" for name, was in books.expected.items() if read.get(name, was) != was]
     books = msgspec.structs.replace(books, expected=books.expected | read)
     if not changed:
