@@ -128,6 +128,18 @@ def test_resident_memory_counts_what_is_merged_in_full() -> None:
     assert (cost.held_bytes, cost.saved_bytes, cost.cost_bytes, cost.basis) == (4 * GIB, GIB, 3 * GIB, "resident")
 
 
+def test_what_was_parted_while_ksmd_rests_is_saved_no_more() -> None:
+    """The kernel counts it until ksmd comes by; the guests' cost does not wait for that."""
+    ksm = make_live.ksm(pages_sharing=GIB // 4096)
+    twins = [make_ksm.guest("a"), make_ksm.guest("b")]
+    cost, late = guests_cost(twins, ksm, 256 * MIB), guests_cost(twins, ksm, 2 * GIB)
+
+    assert cost is not None
+    assert late is not None
+    assert (cost.saved_bytes, cost.cost_bytes) == (768 * MIB, 4 * GIB - 768 * MIB)
+    assert late.saved_bytes == 0
+
+
 def test_cgroups_are_charged_once_for_what_is_merged() -> None:
     """There the saving is out already, and must not be taken off a second time."""
     ksm = make_live.ksm(pages_sharing=GIB // 4096)

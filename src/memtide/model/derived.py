@@ -117,16 +117,21 @@ class GuestsCost(Model, frozen=True, kw_only=True):
         return self.held_bytes - self.saved_bytes
 
 
-def guests_cost(guests: Iterable[Guest], ksm: Ksm | None) -> GuestsCost | None:
+def guests_cost(guests: Iterable[Guest], ksm: Ksm | None, parted_bytes: int = 0) -> GuestsCost | None:
     """Return what guests hold, less what KSM saves; ``None`` when some guest's part is unknown.
 
     RSS counts a merged page in full for every sharer, so the saving comes off; a page that became the kernel's zero
     page is in nobody's RSS (mm/ksm.c takes it off the counter), so that part of the saving does not. A cgroup is
     charged for a page only when it touched it first, so its figure is net; the saving is put on top to say what the
     guests hold. Where both kinds are, the saving is split by how much each kind has merged.
+
+    Args:
+        guests: all of them.
+        ksm: the last reading; ``None``: nothing is merged.
+        parted_bytes: what of the saving is gone although the kernel has not noticed yet (``ksm_parted_bytes``).
     """
     everyone = tuple(guests)
-    merged_bytes = 0 if ksm is None else ksm.pages_sharing * ksm.page_size_bytes
+    merged_bytes = 0 if ksm is None else max(0, ksm.pages_sharing * ksm.page_size_bytes - parted_bytes)
     by_cgroup = [guest for guest in everyone if guest.observed.cgroup_bytes is not None]
     cost_bytes = total_or_none(guest.observed.host_cost_bytes for guest in everyone)
     if cost_bytes is None:

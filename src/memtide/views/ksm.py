@@ -56,7 +56,8 @@ def ksm_report(scene: KsmScene) -> KsmReport:
     ksm, memory = scene.host.ksm, scene.host.memory
     missing: Missing = dict(ksm.missing) if ksm else {}
     cpu = _cpu(scene, missing)
-    account = _account(scene, missing)
+    parted_bytes = None if ksm is None else _parted(scene, ksm, missing)
+    account = _account(scene, parted_bytes or 0, missing)
     cpu_ratio = _cpu_ratio(cpu, ksm)
     if cpu_ratio is None:
         missing["ksmd_cpu_ratio"] = missing["cpu.now_ratio"]
@@ -87,7 +88,7 @@ def ksm_report(scene: KsmScene) -> KsmReport:
         do=verdict.do,
         run=None if ksm is None else ksm.run,
         saved_bytes=None if ksm is None else ksm_saved_bytes(ksm),
-        parted_bytes=None if ksm is None else _parted(scene, ksm, missing),
+        parted_bytes=parted_bytes,
         merged_bytes=None if ksm is None else ksm_merged_bytes(ksm),
         zero_bytes=_pages(ksm, "zero_pages"),
         shared_bytes=_pages(ksm, "pages_shared"),
@@ -152,10 +153,10 @@ def _parted(scene: KsmScene, ksm: Ksm, missing: Missing) -> int | None:
     return parted_bytes
 
 
-def _account(scene: KsmScene, missing: Missing) -> KsmAccount | None:
+def _account(scene: KsmScene, parted_bytes: int, missing: Missing) -> KsmAccount | None:
     ksm, memory = scene.host.ksm, scene.host.memory
     # guests on huge pages have their memory outside of what is counted here, and RSS leaves it out too
-    cost = None if scene.absent else guests_cost(scene.guests, ksm)
+    cost = None if scene.absent else guests_cost(scene.guests, ksm, parted_bytes)
     used_bytes = memory.usable_total_bytes - memory.available_bytes
     if not scene.guests and not scene.absent:
         missing["account"] = "no guests were found"
@@ -168,7 +169,7 @@ def _account(scene: KsmScene, missing: Missing) -> KsmAccount | None:
         basis=None if cost is None else cost.basis,
         guests=len(scene.guests) + scene.absent,
         guests_held_bytes=None if cost is None else cost.held_bytes,
-        saved_bytes=0 if ksm is None else ksm.pages_sharing * ksm.page_size_bytes,
+        saved_bytes=0 if ksm is None else max(0, ksm.pages_sharing * ksm.page_size_bytes - parted_bytes),
         guests_cost_bytes=None if cost is None else cost.cost_bytes,
         other_bytes=None if cost is None else used_bytes - cost.cost_bytes,
         used_bytes=used_bytes,

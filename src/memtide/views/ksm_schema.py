@@ -48,7 +48,8 @@ class KsmAccount(Model, frozen=True, kw_only=True):
     guests_held_bytes: int | None
     """With merged pages counted for everyone who has them."""
     saved_bytes: int
-    """What of that KSM keeps once only; pages that became the kernel's zero page are held by nobody."""
+    """What of that KSM keeps once only, without what is known to be gone already (``parted_bytes``); pages that became
+    the kernel's zero page are held by nobody."""
     guests_cost_bytes: int | None
     other_bytes: int | None
     """The host itself and whatever else runs there. Negative: the figures contradict each other by so much."""
