@@ -43,7 +43,15 @@ from memtide.policy.ksm import rights, signs
 from memtide.policy.ksm.rights import HANDS_OFF
 from memtide.policy.ksm.speed import files_for, refilled
 from memtide.policy.ksm.sweep import Sweep, advance, is_over, mark, tracked_pages
-from memtide.policy.ksm.track import KsmTrack, cost_cpu_s, expected_bytes, look_after_s
+from memtide.policy.ksm.track import (
+    KsmTrack,
+    cost_cpu_s,
+    expected_bytes,
+    kind_of,
+    look_after_s,
+    look_cost_cpu_s,
+    planned_looks,
+)
 from memtide.policy.ksm.verdict import verdict_on
 from memtide.units import GIB
 
@@ -128,7 +136,7 @@ def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s
         cause=cause,
         guests=guests,
         full_speed=full_speed,
-        files=_files(track, ksm, limits, full_speed=full_speed, thorough=cause is ReasonCode.KSM_LOOK_AGAIN),
+        files=_files(track, ksm, limits, cause, full_speed=full_speed),
         grown_bytes=track.signs.grown_bytes,
         broken_bytes=track.signs.broken_bytes,
         expected_bytes=likely_bytes,
@@ -164,8 +172,7 @@ def _go_on(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits) -> KsmTr
         return track
     sweep = advance(track.sweep, ksm, state)
     if state is not HostState.HIGH and not sweep.full_speed:
-        thorough = sweep.cause is ReasonCode.KSM_LOOK_AGAIN
-        files = _files(track, ksm, limits, full_speed=True, thorough=thorough)
+        files = _files(track, ksm, limits, sweep.cause, full_speed=True)
         sweep = msgspec.structs.replace(sweep, full_speed=True, files=files)
     if not is_over(sweep, ksm):
         return msgspec.structs.replace(track, sweep=sweep)
@@ -178,9 +185,10 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
     """Return the track that has learned from a whole sweep."""
     found_bytes = sweep.found_pages * ksm.page_size_bytes
     worth = sweep.cpu_s is None or found_bytes >= sweep.cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state]
-    look_cost_cpu_s = track.look_cost_cpu_s
+    costs = track.look_costs_cpu_s
     if sweep.looks and sweep.cpu_s:
-        look_cost_cpu_s += LEARN * (sweep.cpu_s / sweep.looks - look_cost_cpu_s)
+        kind, cost = kind_of(sweep.cause), sweep.cpu_s / sweep.looks
+        costs = costs | {kind: costs.get(kind, cost) + LEARN * (cost - costs.get(kind, cost))}
     passed_over = sweep.last.skipped_pages > sweep.first.skipped_pages
     return msgspec.structs.replace(
         track,
@@ -193,7 +201,7 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
         found_cpu_s=sweep.cpu_s,
         grown_hit_ratio=_hit_ratio(track.grown_hit_ratio, sweep.grown_bytes, found_bytes, sweep),
         broken_hit_ratio=_hit_ratio(track.broken_hit_ratio, sweep.broken_bytes, found_bytes, sweep),
-        look_cost_cpu_s=look_cost_cpu_s,
+        look_costs_cpu_s=costs,
         look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
         closer=sweep.cause is ReasonCode.KSM_NEW_GUEST and passed_over and 2 * found_bytes < sweep.expected_bytes,
     )
@@ -209,19 +217,21 @@ def _hit_ratio(ratio: float, part_bytes: int, found_bytes: int, sweep: Sweep) ->
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-def _files(track: KsmTrack, ksm: Ksm, limits: Limits, *, full_speed: bool, thorough: bool) -> dict[str, str]:
+def _files(track: KsmTrack, ksm: Ksm, limits: Limits, cause: ReasonCode, *, full_speed: bool) -> dict[str, str]:
     """Return the settings of a sweep: how fast, and whether pages that never found a partner are looked at."""
     most_ratio, pages_per_s = limits.ksm_max_cpu_ratio, None
     if not full_speed:
         most_ratio = min(most_ratio, KSM_CALM_RATIO)
-        pages_per_s = cost_cpu_s(track, ksm) / track.look_cost_cpu_s / KSM_SWEEP_S
-    files = files_for(ksm, pages_per_s=pages_per_s, most_ratio=most_ratio, cost_cpu_s=track.look_cost_cpu_s)
+        pages_per_s = planned_looks(track, ksm) / KSM_SWEEP_S
+    cost = look_cost_cpu_s(track, cause)
+    files = files_for(ksm, pages_per_s=pages_per_s, most_ratio=most_ratio, cost_cpu_s=cost)
     if ksm.use_zero_pages is not None and ksm.zero_pages is not None:
         # else a kernel before 6.6 would not count them; and a huge page of zeros is freed whole, where without this
         # ksmd splits it and comes back to it in vain
         files["use_zero_pages"] = "1"
     if ksm.smart_scan is not None:
-        files["smart_scan"] = "0" if thorough else "1"
+        # a look without a sign is for pages that found no twin for long, too
+        files["smart_scan"] = "0" if cause is ReasonCode.KSM_LOOK_AGAIN else "1"
     return files
 
 

@@ -9,7 +9,15 @@ from memtide.policy.ksm.signs import Signs
 from memtide.policy.ksm.speed import Account
 from memtide.policy.ksm.sweep import LOOKS, Sweep, tracked_pages
 
-__all__ = ["KsmTrack", "cost_cpu_s", "expected_bytes", "look_after_s"]
+__all__ = [
+    "KsmTrack",
+    "cost_cpu_s",
+    "expected_bytes",
+    "kind_of",
+    "look_after_s",
+    "look_cost_cpu_s",
+    "planned_looks",
+]
 
 
 class KsmTrack(Model, frozen=True, kw_only=True):
@@ -37,8 +45,9 @@ class KsmTrack(Model, frozen=True, kw_only=True):
     broken_hit_ratio: float = KSM_HIT_DEFAULT
     """The share of memory parted from its copies that sweeps merged again: much where a service restarts, none where
     a guest uses for something new what had only been free."""
-    look_cost_cpu_s: float = KSM_LOOK_COST_CPU_S
-    """What looking at one page costs."""
+    look_costs_cpu_s: dict[ReasonCode, float] = {}
+    """What a look at one page cost, by what the sweep was for: new guests' pages are searched for in vain or merged,
+    of a converged host most are merged already or passed over."""
     look_after_s: float = KSM_LOOK_FIRST_S
     closer: bool = False
     """The last sweep found less than it should have, and passed over pages: look at those too."""
@@ -50,12 +59,27 @@ def expected_bytes(track: KsmTrack) -> int:
     return int(track.grown_hit_ratio * found.grown_bytes + track.broken_hit_ratio * found.broken_bytes)
 
 
+def look_cost_cpu_s(track: KsmTrack, cause: ReasonCode) -> float:
+    """Return what a look at one page costs in a sweep for that, CPU seconds."""
+    return track.look_costs_cpu_s.get(kind_of(cause), KSM_LOOK_COST_CPU_S)
+
+
+def kind_of(cause: ReasonCode) -> ReasonCode:
+    """Return by which name a sweep's cost is remembered: a host that is short looks at the same pages, only faster."""
+    return ReasonCode.KSM_WORTH if cause is ReasonCode.KSM_HOST_SHORT else cause
+
+
 def look_after_s(track: KsmTrack, ksm: Ksm) -> float:
     """Return after how long ksmd looks again without a sign: the more a look costs, the later."""
-    return max(track.look_after_s, cost_cpu_s(track, ksm) / KSM_LOOK_RATIO)
+    return max(track.look_after_s, cost_cpu_s(track, ksm, ReasonCode.KSM_LOOK_AGAIN) / KSM_LOOK_RATIO)
 
 
-def cost_cpu_s(track: KsmTrack, ksm: Ksm) -> float:
-    """Return what a sweep would cost now, in CPU seconds of ksmd."""
+def planned_looks(track: KsmTrack, ksm: Ksm) -> float:
+    """Return how often ksmd would look at a page in a sweep that began now."""
     unseen_pages = track.signs.unsettled_bytes // ksm.page_size_bytes
-    return LOOKS * (tracked_pages(ksm) + unseen_pages) * track.look_cost_cpu_s
+    return LOOKS * (tracked_pages(ksm) + unseen_pages)
+
+
+def cost_cpu_s(track: KsmTrack, ksm: Ksm, cause: ReasonCode = ReasonCode.KSM_WORTH) -> float:
+    """Return what a sweep for that would cost now, in CPU seconds of ksmd."""
+    return planned_looks(track, ksm) * look_cost_cpu_s(track, cause)

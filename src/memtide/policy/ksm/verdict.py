@@ -30,7 +30,7 @@ def verdict_on(track: KsmTrack, ksm: Ksm, now_s: float, limits: Limits, why_rest
         since_s=track.since_s,
         new_bytes=track.signs.new_bytes,
         expected_bytes=expected_bytes(track),
-        cost_cpu_s=cost_cpu_s(track, ksm),
+        cost_cpu_s=cost_cpu_s(track, ksm, ReasonCode.KSM_WORTH if track.sweep is None else track.sweep.cause),
         found_bytes=track.found_bytes,
         found_cpu_s=track.found_cpu_s,
         look_again_at_s=look_again_at_s,
@@ -47,7 +47,7 @@ def _reason(track: KsmTrack, ksm: Ksm, now_s: float, limits: Limits, look_again_
     numbers: Numbers = {
         "new_bytes": sweep.new_bytes,
         "expected_bytes": sweep.expected_bytes,
-        "cost_cpu_s": cost_cpu_s(track, ksm),
+        "cost_cpu_s": cost_cpu_s(track, ksm, sweep.cause),
     }
     if sweep.guests:
         numbers["guests"] = ", ".join(sweep.guests)
