@@ -59,7 +59,7 @@ ARTICLE = """\
 verdict   worth it: saves 13.6 GiB for 73 % of a core; stopping needs 13.6 GiB, the host has 3.40 GiB available
 ksmd      scans; no memtide daemon told this: nothing weighs its CPU against what it brings, and there is no history
 saved     13.6 GiB; 12.6 GiB after 1.03 GiB of bookkeeping
-looked at 20.1 GiB merged into 6.49 GiB of copies, 44.0 GiB without a twin, 1.54 GiB changing or not compared yet; 812 full scans
+looked at 20.1 GiB merged into 6.49 GiB of copies, 44.0 GiB without a twin, 1.54 GiB not compared yet; 812 full scans
 cpu       ksmd takes of one core 73 % since boot; the profit would be worth up to 158 % (8.00 GiB a core)
 host      18 guests hold 97.3 GiB, less 13.6 GiB saved, other 7.00 GiB: 90.6 GiB used
 stopping  resting costs nothing, merged pages stay merged; undoing it needs 13.6 GiB (3.40 GiB available, reserve \

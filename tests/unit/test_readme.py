@@ -1,24 +1,27 @@
-"""The README promises nothing that was not run: its simulated transcript is run again here."""
+"""The README promises nothing that was not run: the transcripts that need no guests are run again here."""
 
 import re
 import shlex
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
-from memtide.faces.cli.simulate import simulate
+from memtide.faces.cli.main import cli
 
-README = Path(__file__).parents[2] / "README.md"
-TRANSCRIPT = re.compile(r"```\n\$ (memtide simulate [^\n]*)\n(.*?)```", re.DOTALL)
+ROOT = Path(__file__).parents[2]
+TRANSCRIPT = r"```\n\$ (memtide {} [^\n]*)\n(.*?)```"
 
 
-def test_the_simulated_transcript_is_what_the_command_prints() -> None:
+@pytest.mark.parametrize("name", ["simulate", "ksm"])
+def test_a_transcript_is_what_the_command_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of it stands in the command's output; an ellipsis stands for what was left out."""
-    found = TRANSCRIPT.search(README.read_text())
-    assert found, "the README has no transcript of `memtide simulate` any more"
+    found = re.search(TRANSCRIPT.format(name), (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, f"the README has no transcript of `memtide {name}` any more"
     command, said = found.groups()
+    monkeypatch.chdir(ROOT)
 
-    result = CliRunner().invoke(simulate, shlex.split(command)[2:])
+    result = CliRunner().invoke(cli, shlex.split(command)[1:])
 
     assert result.exit_code == 0, result.output
     printed = result.stdout.splitlines()

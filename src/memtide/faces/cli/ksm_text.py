@@ -115,7 +115,7 @@ def _looked_at(report: KsmReport) -> str:
     if report.shared_bytes is None or not (report.merged_bytes or report.unshared_bytes or report.volatile_bytes):
         return ""
     parts = [f"{format_size(report.merged_bytes or 0)} merged into {format_size(report.shared_bytes)} of copies"]
-    rest = ((report.unshared_bytes, "without a twin"), (report.volatile_bytes, "changing or not compared yet"))
+    rest = ((report.unshared_bytes, "without a twin"), (report.volatile_bytes, "not compared yet"))
     parts += [f"{format_size(size)} {words}" for size, words in rest if size is not None]
     scans = (
         ""
