@@ -426,6 +426,27 @@ def test_a_refusal_is_not_repeated_every_tick() -> None:
     assert bench.now_s - refused_s >= 60
 
 
+def test_a_write_that_went_half_way_is_nobody_elses_work() -> None:
+    """What the kernel did not take is not mistaken for somebody who changed it back."""
+    bench = Bench(reply=Result.PARTIAL)
+    bench.until()
+    bench.tick(run=1)
+    assert bench.code is ReasonCode.KSM_REFUSED
+    for _ in range(40):
+        bench.tick()
+        assert bench.code is not ReasonCode.KSM_OTHER_WRITER
+
+
+def test_who_had_everything_unmerged_is_not_overruled() -> None:
+    """No kernel begins with run=2: somebody wants nothing merged, and is told how to change that."""
+    bench = Bench()
+    bench.values["run"] = 2
+    for _ in range(30):
+        assert bench.tick() is None
+
+    assert bench.code is ReasonCode.KSM_OTHER_WRITER
+
+
 def test_what_an_operator_restored_is_left_alone() -> None:
     """``memtide restore --all`` puts KSM back; ten minutes nothing is changed again."""
     bench = converged()

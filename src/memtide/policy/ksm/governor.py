@@ -90,16 +90,16 @@ def steer(
 
 def answered(track: KsmTrack, action: SetKsm, reply: Reply) -> KsmTrack:
     """Return the track that knows how a write was answered, its own or an operator's."""
-    now_s = track.read_at_s
-    if reply.result in {Result.DONE, Result.PARTIAL}:
-        books = rights.wrote(track.books, action.files, now_s)
-        if action.reason.code in BY_HAND:
-            books = msgspec.structs.replace(books, held_until_s=now_s + FOREIGN_HOLD_S)
-        return msgspec.structs.replace(track, books=books)
-    if reply.result in {Result.REFUSED, Result.NO_ANSWER}:
-        books = msgspec.structs.replace(track.books, retry_at_s=now_s + ASK_AGAIN_S)
-        return msgspec.structs.replace(track, books=books)
-    return track
+    read_at_s, books = track.read_at_s, track.books
+    if reply.result is Result.DONE:
+        books = rights.wrote(books, action.files, read_at_s)
+    elif reply.result in {Result.PARTIAL, Result.REFUSED, Result.NO_ANSWER}:
+        books = msgspec.structs.replace(rights.unsure(books, read_at_s), retry_at_s=read_at_s + ASK_AGAIN_S)
+    else:
+        return track
+    if action.reason.code in BY_HAND and reply.result in {Result.DONE, Result.PARTIAL}:
+        books = msgspec.structs.replace(books, held_until_s=read_at_s + FOREIGN_HOLD_S)
+    return msgspec.structs.replace(track, books=books)
 
 
 # --- what is known ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from memtide.model.snapshot import Snapshot
 from memtide.policy.constants import FOREIGN_HOLD_S
 from memtide.policy.ksm.signs import Signs, can_merge
 
-__all__ = ["HANDS_OFF", "Books", "owners", "watch", "why_rest", "wrote"]
+__all__ = ["HANDS_OFF", "Books", "owners", "unsure", "watch", "why_rest", "wrote"]
 
 WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
 """Settings that another writer would change."""
@@ -27,6 +27,9 @@ HANDS_OFF: Final = frozenset(
     }
 )
 """Nothing is written, not even a stop."""
+UNMERGE: Final = 2
+UNMERGED: Final = "run is 2, so that nothing is merged; write 0 to let memtide decide"
+"""No kernel begins like that: somebody wanted it."""
 LEAST_GUESTS: Final = 2
 
 
@@ -70,6 +73,11 @@ def wrote(books: Books, files: Mapping[str, str], now_s: float) -> Books:
     return msgspec.structs.replace(books, expected=books.expected | dict(files), wrote_at_s=now_s)
 
 
+def unsure(books: Books, read_at_s: float) -> Books:
+    """Return the books after a write of which only a part was done, or nobody knows: the next reading will tell."""
+    return msgspec.structs.replace(books, expected={}, wrote_at_s=read_at_s)
+
+
 def owners(snapshot: Snapshot) -> tuple[str, ...]:
     """Return who owns the guests whose pages could be merged, as far as that is known."""
     return tuple(sorted({g.traits.owner for g in snapshot.guests if g.traits.owner is not None and can_merge(g)}))
@@ -80,6 +88,7 @@ def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> 
     now_s = snapshot.taken_at_s
     whose = owners(snapshot)
     writers = snapshot.host.ksm_writers
+    unmerged = snapshot.host.ksm is not None and snapshot.host.ksm.run == UNMERGE
     held_until_s = max(books.held_until_s, limits.ksm_held_until_s or 0.0)
     rows: tuple[tuple[bool, ReasonCode, dict[str, int | float | str]], ...] = (
         (not limits.manage_ksm, ReasonCode.KSM_UNMANAGED, {}),
@@ -90,6 +99,7 @@ def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> 
             ReasonCode.KSM_OTHER_WRITER,
             {"who": books.foreign, "for_s": books.foreign_until_s - now_s},
         ),
+        (unmerged, ReasonCode.KSM_OTHER_WRITER, {"who": UNMERGED}),
         (books.retry_at_s > now_s, ReasonCode.KSM_REFUSED, {}),
         (
             limits.ksm_tenants is Tenants.APART and len(whose) > 1,
