@@ -13,7 +13,7 @@ from memtide.model.action import Reply, Result, SetKsm
 from memtide.model.decision import HostState, KsmVerdict
 from memtide.model.guest import Guest, GuestTraits
 from memtide.model.ksm import Ksm
-from memtide.model.limits import Limits
+from memtide.model.limits import Limits, Tenants
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Absent, Snapshot
 from memtide.policy.constants import FOREIGN_HOLD_S, KSM_LOOK_FIRST_S
@@ -21,7 +21,7 @@ from memtide.policy.ksm.governor import answered, steer
 from memtide.policy.ksm.rights import HANDS_OFF
 from memtide.policy.ksm.speed import Account, files_for, refilled
 from memtide.policy.ksm.track import KsmTrack
-from memtide.units import MIB
+from memtide.units import GIB, MIB
 
 PAGE = 4096
 TICK_S = 2.0
@@ -257,13 +257,16 @@ def test_a_rebooted_guest_is_new() -> None:
     assert (action.reason.code, action.reason.numbers["guests"]) == (ReasonCode.KSM_NEW_GUEST, "b")
 
 
-def test_what_ended_is_taken_off_the_books_in_one_tick() -> None:
+def test_what_ended_is_taken_off_the_books_and_ksmd_rests_again() -> None:
     """Ksmd is woken for a moment: until it came by, the dead guest's pages count as saved and their books take room."""
     bench = converged()
     del bench.guests[0]
     woken = bench.until(limit=3)
-    end = bench.until(limit=3)
+    assert bench.tick(pages_unshared=100_000) is None
+    assert bench.tick(pages_unshared=60_000) is None
+    end = bench.tick()
 
+    assert end is not None
     assert (woken.reason.code, woken.reason.numbers["guests"]) == (ReasonCode.KSM_GONE, "a")
     assert end.files == {"run": "0"}
     assert bench.tick() is None
@@ -292,6 +295,76 @@ def test_a_new_guest_that_found_no_twin_is_looked_at_more_closely() -> None:
     assert closer is not None
     assert closer.files["smart_scan"] == "0"
     assert closer.reason.code is ReasonCode.KSM_LOOK_AGAIN
+
+
+def test_a_guest_that_reboots_in_the_middle_of_a_sweep_is_new_all_the_same() -> None:
+    """What it wrote since was not seen twice."""
+    bench = Bench()
+    bench.until()
+    bench.guests[1] = msgspec.structs.replace(bench.guests[1], since_s=bench.now_s)
+    bench.sweep(50_000)
+    again = bench.until()
+
+    assert again.reason.numbers["guests"] == "b"
+
+
+def test_a_guest_that_starts_over_and_over_does_not_keep_ksmd_busy() -> None:
+    """Once it is known that its kind merges with nobody, it waits until it is worth a sweep."""
+    bench = Bench(guests=[twin("a", 20 * GIB), twin("b", 20 * GIB)])
+    bench.until()
+    bench.sweep(0)
+    bench.written.clear()
+    starts = []
+    for number in range(400):
+        if number % 10 == 0:
+            bench.guests[2:] = [twin(f"flap-{number}")]
+        action = bench.tick(pages_scanned=bench.values["pages_scanned"] + 2_000_000)
+        if action is not None and action.reason.code is ReasonCode.KSM_NEW_GUEST:
+            starts.append(number)
+
+    assert 0 < len(starts) < 10
+    assert max(starts) < 200
+
+
+def test_a_clock_set_back_does_not_freeze_a_sweep() -> None:
+    """It goes on from there and ends."""
+    bench = Bench()
+    bench.until()
+    bench.now_s -= 3600
+    bench.sweep(50_000)
+
+    assert bench.values["run"] == 0
+
+
+def test_a_refusal_of_a_wrong_clock_does_not_last_for_days() -> None:
+    """A deadline further off than it can be is over."""
+    bench = Bench(reply=Result.REFUSED)
+    bench.until()
+    bench.now_s -= 86400
+    bench.tick()
+
+    assert bench.code is not ReasonCode.KSM_REFUSED
+
+
+def test_ksmd_that_looks_at_nothing_is_stopped_and_nothing_is_learned() -> None:
+    """No process lets its memory be merged (QEMU's mem-merge=off): that is said, and is no proof of convergence."""
+    for uncounted in ({}, {"pages_scanned": None, "pages_skipped": None}):
+        bench = Bench()
+        bench.values |= uncounted
+        bench.until()
+        end = bench.until(limit=20)
+        assert (end.files, end.reason.code) == ({"run": "0"}, ReasonCode.KSM_IDLE)
+        assert bench.track.look_costs_cpu_s == {}
+
+
+def test_guests_that_ended_are_forgotten_where_nothing_is_on_the_books() -> None:
+    """Hundreds of them are no list to carry about."""
+    bench = Bench(limits=Limits(manage_ksm=False))
+    for number in range(50):
+        bench.guests = [twin("a"), twin(f"b{number}")]
+        bench.tick(pages_unshared=1000 * (number % 2))
+
+    assert len(bench.track.signs.gone) <= 8
 
 
 # --- speed and its share of the CPU -----------------------------------------------------------------------------
@@ -345,6 +418,17 @@ def test_ksmd_pauses_when_its_share_is_used_up_and_goes_on() -> None:
 
     assert again.files["run"] == "1"
     assert bench.now_s - paused_s >= 15
+
+
+def test_a_new_share_holds_in_the_middle_of_a_sweep() -> None:
+    """Who raises or lowers ksm.max_cpu need not wait for its end."""
+    bench = Bench(limits=Limits(ksm_max_cpu_ratio=0.01))
+    bench.until()
+    slow = bench.values["pages_to_scan"]
+    bench.limits = Limits(ksm_max_cpu_ratio=1.0)
+    bench.tick(pages_scanned=10, pages_unshared=200_000)
+
+    assert bench.values["pages_to_scan"] > slow
 
 
 def test_the_account_survives_a_clock_that_was_set_back() -> None:
@@ -429,12 +513,17 @@ def test_a_refusal_is_not_repeated_every_tick() -> None:
 def test_a_write_that_went_half_way_is_nobody_elses_work() -> None:
     """What the kernel did not take is not mistaken for somebody who changed it back."""
     bench = Bench(reply=Result.PARTIAL)
-    bench.until()
-    bench.tick(run=1)
-    assert bench.code is ReasonCode.KSM_REFUSED
-    for _ in range(40):
-        bench.tick()
-        assert bench.code is not ReasonCode.KSM_OTHER_WRITER
+    bench.values["smart_scan"] = False
+    asked = bench.until().files
+    bench.tick(run=1, pages_to_scan=int(asked["pages_to_scan"]), sleep_millisecs=10)
+    assert bench.code is ReasonCode.KSM_NEW_GUEST
+    bench.reply = Result.DONE
+    bench.sweep(50_000)
+    bench.tick(cow_breaks_total=800 * MIB // PAGE)
+    bench.until(limit=400)
+
+    assert all("smart_scan" not in action.files for action in bench.written[1:])
+    assert bench.code is ReasonCode.KSM_WORTH
 
 
 def test_who_had_everything_unmerged_is_not_overruled() -> None:
@@ -444,7 +533,67 @@ def test_who_had_everything_unmerged_is_not_overruled() -> None:
     for _ in range(30):
         assert bench.tick() is None
 
+    assert bench.code is ReasonCode.KSM_RUN_TWO
+    bench.values["run"] = 0
+    assert bench.until().files["run"] == "1"
+
+
+def swept_away(**change: Any) -> list[SetKsm]:
+    """Return what is written when a sweep of ours meets with this."""
+    bench = Bench()
+    bench.until()
+    for name, value in change.items():
+        setattr(bench, name, value)
+    bench.written.clear()
+    for _ in range(30):
+        bench.tick()
+    return bench.written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limits": Limits(manage_ksm=False)},
+        {"limits": Limits(ksm_held_until_s=START_S + 1e6)},
+        {"writers": ("ksmtuned",)},
+    ],
+)
+def test_a_sweep_of_ours_is_ended_before_hands_are_taken_off(change: dict[str, Any]) -> None:
+    """Who may not steer any more does not leave ksmd running: one stop, and not a word more."""
+    assert [action.files for action in swept_away(**change)] == [{"run": "0"}]
+
+
+def test_a_ksmd_that_somebody_else_switched_is_his() -> None:
+    """He wrote ``run`` himself in the middle of our sweep, twice: it is not switched off under him."""
+    bench = Bench()
+    bench.until()
+    bench.tick(run=0)
     assert bench.code is ReasonCode.KSM_OTHER_WRITER
+    assert bench.tick(run=1) is None
+
+
+def test_another_writer_of_the_advisors_settings_is_seen() -> None:
+    """They are what memtide steers by on such a host, so they are watched there."""
+    bench = Bench()
+    bench.values |= {"advisor_mode": "scan-time", "advisor_target_scan_time_s": 200, "advisor_max_cpu_ratio": 0.7}
+    bench.until()
+    bench.tick()
+    bench.tick(advisor_max_cpu_ratio=0.55)
+
+    assert bench.code is ReasonCode.KSM_OTHER_WRITER
+    assert bench.verdict is not None
+    assert "advisor_max_cpu 30 -> 55" in str(bench.verdict.reason.numbers["who"])
+
+
+def test_owners_that_are_unknown_are_others_where_some_are_known() -> None:
+    """Kept apart means kept apart, also from a guest nobody claims."""
+    owned = twin("b", traits=GuestTraits(has_balloon=True, owner="red"))
+    limits = Limits(ksm_tenants=Tenants.APART)
+    bench = Bench(guests=[twin("a"), owned], limits=limits)
+    bench.tick()
+    assert bench.code is ReasonCode.KSM_TENANTS
+    nobodys = Bench(limits=limits)
+    assert nobodys.until().files["run"] == "1"
 
 
 def test_what_an_operator_restored_is_left_alone() -> None:
@@ -507,7 +656,7 @@ def test_it_copes_with_any_reading(readings: list[dict[str, Any]], state: HostSt
         if action is not None:
             assert action.files.get("run") in {None, "0", "1"}
             assert 100 <= int(action.files.get("pages_to_scan", 100)) <= 30_000
-            assert bench.code not in HANDS_OFF
+            assert bench.code not in HANDS_OFF or action.files == {"run": "0"}
     assert ((bench.verdict and bench.verdict.new_bytes) or 0) >= 0
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from memtide import __version__
 from memtide.errors import ControlError, MemtideError, StoreError
-from memtide.model.action import Action, Outcome, Result, SetMemory
+from memtide.model.action import Action, Outcome, Result, SetKsm, SetMemory
 from memtide.model.limits import Hold
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.record import Change, ChangeKind, Event, LogEntry, Severity
@@ -306,6 +306,7 @@ class Service:
             (ChangeKind.KSM, settings.on_stop_ksm),
         )
         kinds = [kind for kind, what in rows if what is OnStop.RESTORE]
+        await self._end_sweep(kept=ChangeKind.KSM not in kinds)
         changes = list(self._parts.ledger.changes(*kinds)) if kinds else []
         if changes and self._acting:
             try:
@@ -316,6 +317,14 @@ class Service:
         stays = f"; {resized} guests keep the size it gave them (`memtide restore --all`)" if resized else ""
         self._say(Severity.INFO, "stopped", f"memtide stopped{stays}")
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _end_sweep(self, *, kept: bool) -> None:
+        """Do not leave ksmd running where KSM's settings are kept: nobody would stop it."""
+        decision, snapshot = self.loop.decision, self.loop.snapshot
+        sweeping = decision is not None and decision.ksm is not None and decision.ksm.scanning
+        if kept and self._acting and sweeping and snapshot is not None and snapshot.host.ksm is not None:
+            reason = Reason(code=ReasonCode.RESTORE, numbers={"why": "memtide stops"})
+            await self._carry_out([SetKsm(files={"run": "0"}, before={"run": "1"}, reason=reason)])
 
     def _say(self, severity: Severity, code: str, text: str, guest: str | None = None) -> None:
         event = Event(at_s=self._parts.clock.now_s(), severity=severity, code=code, text=text, guest=guest)

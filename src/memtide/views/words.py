@@ -181,23 +181,23 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ReasonCode.KSM_HOST_SHORT: Phrase(
         doing="scans",
         says=f"host short{RESERVE}; looking for identical pages",
-        next="it ends when a whole scan finds nothing more that is worth its CPU",
+        next="it ends when ksmd has looked at everything twice, later only while that still pays",
     ),
     ReasonCode.KSM_NEW_GUEST: Phrase(
         doing="scans",
         says="a guest is new here[: {guests}][; up to {new_bytes} to look through]",
-        next="it ends when a whole scan finds nothing more that is worth its CPU",
+        next="it ends when ksmd has looked at everything twice, later only while that still pays",
     ),
     ReasonCode.KSM_WORTH: Phrase(
         doing="scans",
         says="new or changed memory[ of {new_bytes}][, about {expected_bytes} of it likely to be merged]"
         "[, worth a scan of {cost_cpu_s} CPU by now]",
-        next="it ends when a whole scan finds nothing more that is worth its CPU",
+        next="it ends when ksmd has looked at everything twice, later only while that still pays",
     ),
     ReasonCode.KSM_LOOK_AGAIN: Phrase(
         doing="scans",
         says="a look whether guests have become more alike[; the last was {for_s} ago]",
-        next="it ends when a whole scan finds nothing more that is worth its CPU",
+        next="it ends when ksmd has looked at everything twice, later only while that still pays",
     ),
     ReasonCode.KSM_GONE: Phrase(
         doing="scans",
@@ -242,18 +242,28 @@ PHRASES: Final[dict[ReasonCode, Phrase]] = {
     ReasonCode.KSM_OTHER_WRITER: Phrase(
         doing="by others",
         says="somebody else steers KSM[: {who}]; memtide leaves it alone[ for {for_s}]",
-        next="stop the other program, or say ksm.manage = false",
+        next="memtide decides again when that program is gone or the time is over; for good: ksm.manage = false",
     ),
     ReasonCode.KSM_HELD: Phrase(
         doing="held",
         says="an operator set KSM by hand or had it undone; memtide leaves it[ for {for_s}]",
         next="when that time is over",
     ),
+    ReasonCode.KSM_RUN_TWO: Phrase(
+        doing="off",
+        says="run is 2: somebody wants nothing merged",
+        next="write 0 to /sys/kernel/mm/ksm/run, and memtide decides",
+    ),
+    ReasonCode.KSM_IDLE: Phrase(
+        doing="rests",
+        says="ksmd ran and looked at nothing: no guest lets its memory be merged",
+        next="ksmd looks again for a new guest[, and in {look_s} in any case]; QEMU's mem-merge=off forbids it",
+    ),
     ReasonCode.KSM_UNMANAGED: Phrase(
         doing="as found", says="the settings say: hands off KSM", next="the setting ksm.manage"
     ),
     ReasonCode.KSM_REFUSED: Phrase(
-        doing="refused", says="the kernel refused the last change", next="memtide asks again once a minute"
+        doing="refused", says="the kernel refused the last change[: {why}]", next="memtide asks again once a minute"
     ),
     ReasonCode.OPERATOR: Phrase(
         doing="by hand",

@@ -28,8 +28,6 @@ from memtide.model.limits import Limits
 from memtide.model.reason import ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.constants import (
-    ASK_AGAIN_S,
-    FOREIGN_HOLD_S,
     KSM_CALM_RATIO,
     KSM_LEAST_BYTES,
     KSM_LOOK_FIRST_S,
@@ -41,8 +39,9 @@ from memtide.policy.constants import (
 )
 from memtide.policy.ksm import rights, signs
 from memtide.policy.ksm.rights import HANDS_OFF
+from memtide.policy.ksm.signs import tracked_pages
 from memtide.policy.ksm.speed import files_for, refilled
-from memtide.policy.ksm.sweep import Sweep, advance, is_over, mark, tracked_pages
+from memtide.policy.ksm.sweep import Sweep, advance, is_over, is_stalled, mark, set_back
 from memtide.policy.ksm.track import (
     KsmTrack,
     cost_cpu_s,
@@ -85,7 +84,8 @@ def steer(
     if (before is None) != (track.sweep is None) or track.since_s == 0.0:
         track = msgspec.structs.replace(track, since_s=now_s)
     verdict = verdict_on(track, ksm, now_s, limits, why_rest)
-    return track, verdict, None if verdict.reason.code in HANDS_OFF else _action(track, ksm, verdict)
+    action = _end_own(track, ksm, verdict) if verdict.reason.code in HANDS_OFF else _action(track, ksm, verdict)
+    return track, verdict, action
 
 
 def answered(track: KsmTrack, action: SetKsm, reply: Reply) -> KsmTrack:
@@ -93,12 +93,14 @@ def answered(track: KsmTrack, action: SetKsm, reply: Reply) -> KsmTrack:
     read_at_s, books = track.read_at_s, track.books
     if reply.result is Result.DONE:
         books = rights.wrote(books, action.files, read_at_s)
-    elif reply.result in {Result.PARTIAL, Result.REFUSED, Result.NO_ANSWER}:
-        books = msgspec.structs.replace(rights.unsure(books, read_at_s), retry_at_s=read_at_s + ASK_AGAIN_S)
+    elif reply.result is Result.PARTIAL:
+        books = rights.wrote_partly(books, action.files, read_at_s)
+    elif reply.result in {Result.REFUSED, Result.NO_ANSWER}:
+        books = rights.refused(books, reply.detail, read_at_s)
     else:
         return track
     if action.reason.code in BY_HAND and reply.result in {Result.DONE, Result.PARTIAL}:
-        books = msgspec.structs.replace(books, held_until_s=read_at_s + FOREIGN_HOLD_S)
+        books = rights.by_hand(books, read_at_s)
     return msgspec.structs.replace(track, books=books)
 
 
@@ -123,24 +125,27 @@ def _observe(track: KsmTrack, snapshot: Snapshot, ksm: Ksm, limits: Limits) -> K
 def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s: float) -> KsmTrack:
     """Begin a sweep if there is a reason to."""
     likely_bytes = expected_bytes(track)
-    # guests that have only just come are not waited for with impatience: they have their own time
-    waiting_bytes = likely_bytes - track.grown_hit_ratio * track.signs.unsettled_bytes
+    # a guest that still boots is not waited for
+    settled = track.signs.newcomers(now_s, KSM_SETTLED_S[state])
+    unsettled_bytes = track.signs.unseen_bytes - sum(known.new_bytes for known in settled)
+    waiting_bytes = likely_bytes - track.grown_hit_ratio * unsettled_bytes
     elapsed_s = max(0.0, now_s - track.at_s) if track.at_s else 0.0
     owed_cpu_s = track.owed_cpu_s + KSM_PRICE_CPU_PER_GIB[state] * waiting_bytes / GIB * elapsed_s
     track = msgspec.structs.replace(track, owed_cpu_s=owed_cpu_s, at_s=now_s)
     cause, guests = _cause(track, ksm, state, now_s)
     if cause is None:
         return track
-    full_speed, start = state is not HostState.HIGH, mark(ksm)
+    full_speed, start, most_ratio = state is not HostState.HIGH, mark(ksm), limits.ksm_max_cpu_ratio
     sweep = Sweep(
         cause=cause,
         guests=guests,
         full_speed=full_speed,
-        files=_files(track, ksm, limits, cause, full_speed=full_speed),
+        files=_files(track, ksm, most_ratio, cause, full_speed=full_speed),
+        most_ratio=most_ratio,
         grown_bytes=track.signs.grown_bytes,
         broken_bytes=track.signs.broken_bytes,
         expected_bytes=likely_bytes,
-        sizes=signs.sizes(track.signs),
+        before=track.signs.guests,
         breaks_at=ksm.cow_breaks_total,
         first=start,
         last=start,
@@ -153,12 +158,19 @@ def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[R
     """Return the first reason to sweep that holds, and the names of the guests it is about."""
     found = track.signs
     newcomers = found.newcomers(now_s, KSM_SETTLED_S[state])
+    likely_bytes = track.grown_hit_ratio * sum(known.new_bytes for known in newcomers)
+    # a guest that starts over and over, or never found a twin, waits until it has come to be worth a sweep
+    pays = likely_bytes >= cost_cpu_s(track, ksm, ReasonCode.KSM_NEW_GUEST) * KSM_WORTH_BYTES_PER_CPU_S[state]
     looked_s = None if track.swept_at_s is None else now_s - track.swept_at_s
     worth = expected_bytes(track) >= KSM_LEAST_BYTES and track.owed_cpu_s >= cost_cpu_s(track, ksm)
     by_state = ReasonCode.KSM_WORTH if state is HostState.HIGH else ReasonCode.KSM_HOST_SHORT
     due = looked_s is not None and not 0 <= looked_s < look_after_s(track, ksm)
     rows: tuple[tuple[bool, ReasonCode, tuple[str, ...]], ...] = (
-        (bool(newcomers) and len(found.guests) > 1, ReasonCode.KSM_NEW_GUEST, newcomers),
+        (
+            bool(newcomers) and pays and len(found.guests) > 1,
+            ReasonCode.KSM_NEW_GUEST,
+            tuple(known.name for known in newcomers),
+        ),
         (worth, by_state, ()),
         (track.closer or due, ReasonCode.KSM_LOOK_AGAIN, ()),
         (bool(found.gone) and tracked_pages(ksm) > 0, ReasonCode.KSM_GONE, found.gone),
@@ -168,17 +180,35 @@ def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[R
 
 def _go_on(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits) -> KsmTrack:
     """Go on with the sweep, faster once the host is short, or end it."""
-    if track.sweep is None or ksm.taken_at_s <= track.sweep.last.at_s:
+    if track.sweep is None or ksm.taken_at_s == track.sweep.last.at_s:
         return track
-    sweep = advance(track.sweep, ksm, state)
-    if state is not HostState.HIGH and not sweep.full_speed:
-        files = _files(track, ksm, limits, sweep.cause, full_speed=True)
-        sweep = msgspec.structs.replace(sweep, full_speed=True, files=files)
+    if ksm.taken_at_s < track.sweep.last.at_s:
+        return msgspec.structs.replace(track, sweep=set_back(track.sweep, ksm.taken_at_s))
+    sweep, most_ratio = advance(track.sweep, ksm, state), limits.ksm_max_cpu_ratio
+    full_speed = sweep.full_speed or state is not HostState.HIGH
+    if (full_speed, most_ratio) != (sweep.full_speed, sweep.most_ratio):
+        files = _files(track, ksm, most_ratio, sweep.cause, full_speed=full_speed)
+        sweep = msgspec.structs.replace(sweep, full_speed=full_speed, most_ratio=most_ratio, files=files)
+    if is_stalled(sweep, ksm):
+        return _gave_up(track, sweep, ksm)
     if not is_over(sweep, ksm):
         return msgspec.structs.replace(track, sweep=sweep)
     if sweep.cause is ReasonCode.KSM_GONE:
         return msgspec.structs.replace(track, sweep=None, signs=msgspec.structs.replace(track.signs, gone=()))
     return _learn(msgspec.structs.replace(track, sweep=None), sweep, ksm, state)
+
+
+def _gave_up(track: KsmTrack, sweep: Sweep, ksm: Ksm) -> KsmTrack:
+    """Return the track after a sweep in which ksmd looked at nothing: there is nothing to learn from it."""
+    return msgspec.structs.replace(
+        track,
+        sweep=None,
+        rests=ReasonCode.KSM_IDLE,
+        signs=signs.swept(track.signs, sweep.before, sweep.breaks_at, ksm),
+        owed_cpu_s=0.0,
+        swept_at_s=ksm.taken_at_s,
+        look_after_s=min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
+    )
 
 
 def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrack:
@@ -193,7 +223,7 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
     return msgspec.structs.replace(
         track,
         rests=ReasonCode.KSM_CONVERGED if worth else ReasonCode.KSM_NO_GAIN,
-        signs=signs.swept(track.signs, sweep.sizes, sweep.breaks_at, ksm),
+        signs=signs.swept(track.signs, sweep.before, sweep.breaks_at, ksm),
         owed_cpu_s=0.0,
         at_s=ksm.taken_at_s,
         swept_at_s=ksm.taken_at_s,
@@ -217,9 +247,9 @@ def _hit_ratio(ratio: float, part_bytes: int, found_bytes: int, sweep: Sweep) ->
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-def _files(track: KsmTrack, ksm: Ksm, limits: Limits, cause: ReasonCode, *, full_speed: bool) -> dict[str, str]:
+def _files(track: KsmTrack, ksm: Ksm, most_ratio: float, cause: ReasonCode, *, full_speed: bool) -> dict[str, str]:
     """Return the settings of a sweep: how fast, and whether pages that never found a partner are looked at."""
-    most_ratio, pages_per_s = limits.ksm_max_cpu_ratio, None
+    pages_per_s = None
     if not full_speed:
         most_ratio = min(most_ratio, KSM_CALM_RATIO)
         pages_per_s = planned_looks(track, ksm) / KSM_SWEEP_S
@@ -235,12 +265,20 @@ def _files(track: KsmTrack, ksm: Ksm, limits: Limits, cause: ReasonCode, *, full
     return files
 
 
+def _end_own(track: KsmTrack, ksm: Ksm, verdict: KsmVerdict) -> SetKsm | None:
+    """Return the stop of a ksmd that we had started, before hands are taken off it; else nothing."""
+    if not track.books.started or ksm.run != 1 or verdict.reason.code is ReasonCode.KSM_REFUSED:
+        return None
+    return SetKsm(files={"run": "0"}, before={"run": "1"}, reason=verdict.reason)
+
+
 def _action(track: KsmTrack, ksm: Ksm, verdict: KsmVerdict) -> SetKsm | None:
     """Return what to write, ``None`` when it stands so already: speed first, then the switch."""
     wanted = {} if track.sweep is None or not verdict.scanning else track.sweep.files
     wanted = wanted | {"run": "1" if verdict.scanning else "0"}
     standing = settings_of(ksm) | track.books.expected
-    files = {name: value for name, value in wanted.items() if standing.get(name) != value}
+    refused = track.books.refused
+    files = {name: text for name, text in wanted.items() if standing.get(name) != text and name not in refused}
     if not files:
         return None
     before = {name: standing[name] for name in files if name in standing}

@@ -10,27 +10,29 @@ from memtide.model.ksm import Ksm, settings_of
 from memtide.model.limits import Limits, Tenants
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
-from memtide.policy.constants import FOREIGN_HOLD_S
+from memtide.policy.constants import ASK_AGAIN_S, FOREIGN_HOLD_S
 from memtide.policy.ksm.signs import Signs, can_merge
 
-__all__ = ["HANDS_OFF", "Books", "owners", "unsure", "watch", "why_rest", "wrote"]
+__all__ = ["HANDS_OFF", "Books", "by_hand", "owners", "refused", "watch", "why_rest", "wrote", "wrote_partly"]
 
-WATCHED: Final = ("run", "pages_to_scan", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
-"""Settings that another writer would change."""
+WATCHED: Final = ("run", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
+WATCHED_PAGES: Final = ("pages_to_scan",)
+WATCHED_ADVISED: Final = ("advisor_max_cpu", "advisor_target_scan_time")
+"""Settings that another writer would change; of the last two rows one, by who sets ksmd's speed."""
 HANDS_OFF: Final = frozenset(
     {
         ReasonCode.KSM_UNMANAGED,
         ReasonCode.KSM_OTHER_WRITER,
+        ReasonCode.KSM_RUN_TWO,
         ReasonCode.KSM_HELD,
         ReasonCode.KSM_REFUSED,
         ReasonCode.KSM_WATCHING,
     }
 )
-"""Nothing is written, not even a stop."""
+"""Nothing is written but the end of a sweep of our own."""
 UNMERGE: Final = 2
-UNMERGED: Final = "run is 2, so that nothing is merged; write 0 to let memtide decide"
-"""No kernel begins like that: somebody wanted it."""
 LEAST_GUESTS: Final = 2
+UNKNOWN: Final = "unknown"
 
 
 class Books(Model, frozen=True, kw_only=True):
@@ -47,13 +49,21 @@ class Books(Model, frozen=True, kw_only=True):
     """An operator wrote KSM's files through memtide."""
     retry_at_s: float = 0.0
     """The kernel refused; it is not asked again before."""
+    refusal: str = ""
+    """In its words."""
+    asked: dict[str, str] = {}
+    """What was written and only partly taken; the next reading tells which part."""
+    refused: frozenset[str] = frozenset()
+    """Files that did not take what was written: left alone until memtide starts anew."""
+    started: bool = False
+    """ksmd runs because we started it, so we have to stop it."""
 
 
 def _watched(ksm: Ksm) -> dict[str, str]:
     """Return what the watched files hold; what the kernel's advisor sets itself is left out."""
-    advised = ksm.advisor_mode not in {None, "none"}
+    names = WATCHED + (WATCHED_PAGES if ksm.advisor_mode in {None, "none"} else WATCHED_ADVISED)
     read = settings_of(ksm)
-    return {name: read[name] for name in WATCHED if name in read and not (advised and name == "pages_to_scan")}
+    return {name: read[name] for name in names if name in read}
 
 
 def watch(books: Books, ksm: Ksm, now_s: float) -> Books:
@@ -61,26 +71,57 @@ def watch(books: Books, ksm: Ksm, now_s: float) -> Books:
     if 0.0 < ksm.taken_at_s <= books.wrote_at_s:
         return books
     read = _watched(ksm)
-    changed = [f"{name} {was} -> {read[name]}" for name, was in books.expected.items() if read.get(name, was) != was]
+    changed = {name: was for name, was in books.expected.items() if read.get(name, was) != was}
+    if changed.get("run") == str(UNMERGE):  # who wrote 2 allows merging again
+        del changed["run"]
     books = msgspec.structs.replace(books, expected=books.expected | read)
+    if books.asked:
+        held = settings_of(ksm)
+        not_taken = {name for name, text in books.asked.items() if held.get(name, text) != text} - {"run"}
+        books = msgspec.structs.replace(books, asked={}, refused=books.refused | not_taken)
     if not changed:
         return books
-    return msgspec.structs.replace(books, foreign=", ".join(changed), foreign_until_s=now_s + FOREIGN_HOLD_S)
+    words = ", ".join(f"{name} {was} -> {read[name]}" for name, was in changed.items())
+    return msgspec.structs.replace(
+        books,
+        foreign=words,
+        foreign_until_s=now_s + FOREIGN_HOLD_S,
+        started=books.started and "run" not in changed,
+    )
 
 
-def wrote(books: Books, files: Mapping[str, str], now_s: float) -> Books:
+def wrote(books: Books, files: Mapping[str, str], read_at_s: float) -> Books:
     """Return the books after a write of ours that was done."""
-    return msgspec.structs.replace(books, expected=books.expected | dict(files), wrote_at_s=now_s)
+    return msgspec.structs.replace(
+        books,
+        expected=books.expected | dict(files),
+        wrote_at_s=read_at_s,
+        started=files.get("run", str(int(books.started))) == "1",
+    )
 
 
-def unsure(books: Books, read_at_s: float) -> Books:
-    """Return the books after a write of which only a part was done, or nobody knows: the next reading will tell."""
-    return msgspec.structs.replace(books, expected={}, wrote_at_s=read_at_s)
+def wrote_partly(books: Books, files: Mapping[str, str], read_at_s: float) -> Books:
+    """Return the books after a write of ours of which only a part was done: the next reading tells which."""
+    return msgspec.structs.replace(wrote(books, files, read_at_s), expected={}, asked=dict(files))
+
+
+def refused(books: Books, why: str, read_at_s: float) -> Books:
+    """Return the books after a write that was not done, or of which nobody knows."""
+    return msgspec.structs.replace(
+        books, expected={}, wrote_at_s=read_at_s, retry_at_s=read_at_s + ASK_AGAIN_S, refusal=why
+    )
+
+
+def by_hand(books: Books, read_at_s: float) -> Books:
+    """Return the books after an operator's write through memtide: his settings, and his ksmd if it runs."""
+    return msgspec.structs.replace(books, held_until_s=read_at_s + FOREIGN_HOLD_S, started=False)
 
 
 def owners(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return who owns the guests whose pages could be merged, as far as that is known."""
-    return tuple(sorted({g.traits.owner for g in snapshot.guests if g.traits.owner is not None and can_merge(g)}))
+    """Return who owns the guests that could be merged; of unknown owners, where others are known, as another one."""
+    whose = {guest.traits.owner for guest in snapshot.guests if can_merge(guest)}
+    known = sorted(owner for owner in whose if owner is not None)
+    return (*known, UNKNOWN) if known and None in whose else tuple(known)
 
 
 def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> Reason | None:
@@ -89,18 +130,20 @@ def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> 
     whose = owners(snapshot)
     writers = snapshot.host.ksm_writers
     unmerged = snapshot.host.ksm is not None and snapshot.host.ksm.run == UNMERGE
-    held_until_s = max(books.held_until_s, limits.ksm_held_until_s or 0.0)
+    # a deadline further off than it can be was set by a clock that was wrong
+    by_hand_s = books.held_until_s - now_s if books.held_until_s - now_s <= FOREIGN_HOLD_S else 0.0
+    held_for_s = max(by_hand_s, (limits.ksm_held_until_s or 0.0) - now_s)
     rows: tuple[tuple[bool, ReasonCode, dict[str, int | float | str]], ...] = (
         (not limits.manage_ksm, ReasonCode.KSM_UNMANAGED, {}),
-        (held_until_s > now_s, ReasonCode.KSM_HELD, {"for_s": held_until_s - now_s}),
+        (held_for_s > 0, ReasonCode.KSM_HELD, {"for_s": held_for_s}),
         (bool(writers), ReasonCode.KSM_OTHER_WRITER, {"who": ", ".join(writers)}),
         (
             0 < books.foreign_until_s - now_s <= FOREIGN_HOLD_S,
             ReasonCode.KSM_OTHER_WRITER,
             {"who": books.foreign, "for_s": books.foreign_until_s - now_s},
         ),
-        (unmerged, ReasonCode.KSM_OTHER_WRITER, {"who": UNMERGED}),
-        (books.retry_at_s > now_s, ReasonCode.KSM_REFUSED, {}),
+        (unmerged, ReasonCode.KSM_RUN_TWO, {}),
+        (0 < books.retry_at_s - now_s <= ASK_AGAIN_S, ReasonCode.KSM_REFUSED, {"why": books.refusal}),
         (
             limits.ksm_tenants is Tenants.APART and len(whose) > 1,
             ReasonCode.KSM_TENANTS,

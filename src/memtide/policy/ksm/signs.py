@@ -5,6 +5,8 @@ memory grew, and writes that parted merged pages from their copies (``cow_ksm``)
 of them is found by looking again now and then.
 """
 
+from typing import Final
+
 import msgspec
 
 from memtide.model.base import Model
@@ -12,9 +14,10 @@ from memtide.model.guest import Guest, GuestState
 from memtide.model.ksm import Ksm
 from memtide.model.snapshot import Snapshot
 
-__all__ = ["Known", "Signs", "can_merge", "look", "sizes", "swept"]
+__all__ = ["Known", "Signs", "can_merge", "look", "swept", "tracked_pages"]
 
-GONE_STATES = frozenset({GuestState.SHUTTING_DOWN, GuestState.CRASHED})
+GONE_MOST: Final = 8
+GONE_STATES: Final = frozenset({GuestState.SHUTTING_DOWN, GuestState.CRASHED})
 
 
 class Known(Model, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class Signs(Model, frozen=True, kw_only=True):
     guests: dict[str, Known] = {}
     """By UUID; only those that can be merged."""
     gone: tuple[str, ...] = ()
-    """Names of guests that ended since the last sweep."""
+    """Names of guests that ended since ksmd was last woken for that, the latest few."""
     breaks_at: int | None = None
     """``cow_breaks_total`` when the last sweep began."""
     broken_bytes: int = 0
@@ -53,7 +56,7 @@ class Signs(Model, frozen=True, kw_only=True):
         return sum(known.new_bytes for known in self.guests.values())
 
     @property
-    def unsettled_bytes(self) -> int:
+    def unseen_bytes(self) -> int:
         """Return what of that is of guests that ksmd has never gone through."""
         return sum(known.new_bytes for known in self.guests.values() if known.swept_bytes is None)
 
@@ -62,13 +65,18 @@ class Signs(Model, frozen=True, kw_only=True):
         """Return all memory that may be merged and is not, in bytes."""
         return self.broken_bytes + self.grown_bytes
 
-    def newcomers(self, now_s: float, after_s: float) -> tuple[str, ...]:
-        """Return the names of guests never gone through that have been here for so long."""
+    def newcomers(self, now_s: float, after_s: float) -> tuple[Known, ...]:
+        """Return the guests never gone through that have been here for so long."""
         return tuple(
-            known.name
+            known
             for known in self.guests.values()
             if known.swept_bytes is None and not 0 <= now_s - known.first_seen_s < after_s
         )
+
+
+def tracked_pages(ksm: Ksm) -> int:
+    """Return on how many pages ksmd keeps books: one round of it."""
+    return ksm.pages_shared + ksm.pages_sharing + (ksm.pages_unshared or 0) + (ksm.pages_volatile or 0)
 
 
 def can_merge(guest: Guest) -> bool:
@@ -85,24 +93,27 @@ def look(signs: Signs, snapshot: Snapshot, ksm: Ksm) -> Signs:
     # a guest that did not answer is unknown, not gone
     absent = {a.uuid: signs.guests[a.uuid] for a in snapshot.absent if a.uuid in signs.guests}
     gone = [old.name for uuid, old in signs.guests.items() if uuid not in known and uuid not in absent]
+    # without books there is nothing to take off them
+    names = (*signs.gone, *gone)[-GONE_MOST:] if tracked_pages(ksm) else ()
     breaks_at = ksm.cow_breaks_total if signs.breaks_at is None else signs.breaks_at
     return Signs(
         guests=known | absent,
-        gone=(*signs.gone, *gone),
+        gone=names,
         breaks_at=breaks_at,
         broken_bytes=_broken_bytes(breaks_at, ksm),
     )
 
 
-def swept(signs: Signs, sizes: dict[str, int], breaks_at: int | None, ksm: Ksm) -> Signs:
-    """Return the signs after a sweep that began at these resident sizes, by UUID, and this count of breaks."""
-    guests = {uuid: msgspec.structs.replace(k, swept_bytes=sizes.get(uuid)) for uuid, k in signs.guests.items()}
-    return Signs(guests=guests, gone=(), breaks_at=breaks_at, broken_bytes=_broken_bytes(breaks_at, ksm))
+def swept(signs: Signs, before: dict[str, Known], breaks_at: int | None, ksm: Ksm) -> Signs:
+    """Return the signs after a sweep that began with these guests and this count of breaks."""
+    guests = {uuid: _swept(known, before.get(uuid)) for uuid, known in signs.guests.items()}
+    return Signs(guests=guests, gone=signs.gone, breaks_at=breaks_at, broken_bytes=_broken_bytes(breaks_at, ksm))
 
 
-def sizes(signs: Signs) -> dict[str, int]:
-    """Return what each guest holds now, by UUID."""
-    return {uuid: known.resident_bytes for uuid, known in signs.guests.items()}
+def _swept(known: Known, before: Known | None) -> Known:
+    # what came or rebooted in the middle of it was not seen twice
+    same = before is not None and before.born_s == known.born_s and before.first_seen_s == known.first_seen_s
+    return msgspec.structs.replace(known, swept_bytes=before.resident_bytes if before is not None and same else None)
 
 
 def _known(old: Known | None, guest: Guest, now_s: float) -> Known:

@@ -14,8 +14,9 @@ from memtide.model.decision import HostState
 from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
 from memtide.policy.constants import KSM_WORTH_BYTES_PER_CPU_S
+from memtide.policy.ksm.signs import Known, tracked_pages
 
-__all__ = ["LOOKS", "Mark", "Sweep", "advance", "is_over", "mark", "tracked_pages"]
+__all__ = ["LOOKS", "Mark", "Sweep", "advance", "is_over", "is_stalled", "mark", "set_back"]
 
 LOOKS: Final = 2.1
 """A little more than two: guests grow meanwhile, and the round ends somewhere else than where it began."""
@@ -38,6 +39,7 @@ class Mark(Model, frozen=True, kw_only=True):
     scans: int
     saved_pages: int
     skipped_pages: int
+    tracked_pages: int
     cpu_s_total: float | None
 
 
@@ -53,14 +55,18 @@ class Sweep(Model, frozen=True, kw_only=True):
     grown_bytes: int
     broken_bytes: int
     expected_bytes: int
-    sizes: dict[str, int]
-    """What each guest held when it began, by UUID."""
+    most_ratio: float
+    """The share of a CPU that these keep to."""
+    before: dict[str, Known]
+    """The guests when it began, by UUID."""
     breaks_at: int | None
     """``cow_breaks_total`` when it began."""
     first: Mark
     last: Mark
     lowest_pages: int
     """The fewest pages saved meanwhile: first ksmd takes off its books what is no longer shared."""
+    shrinks: bool = True
+    """ksmd's books became smaller since the look before."""
     pays: bool = True
     """What was found since the look before was worth its CPU."""
 
@@ -97,13 +103,9 @@ def mark(ksm: Ksm) -> Mark:
         scans=ksm.full_scans or 0,
         saved_pages=ksm.pages_sharing + (ksm.zero_pages or 0),
         skipped_pages=ksm.pages_skipped or 0,
+        tracked_pages=tracked_pages(ksm),
         cpu_s_total=ksm.ksmd_cpu_s_total,
     )
-
-
-def tracked_pages(ksm: Ksm) -> int:
-    """Return on how many pages ksmd keeps books: one round of it."""
-    return ksm.pages_shared + ksm.pages_sharing + (ksm.pages_unshared or 0) + (ksm.pages_volatile or 0)
 
 
 def advance(sweep: Sweep, ksm: Ksm, state: HostState) -> Sweep:
@@ -115,17 +117,35 @@ def advance(sweep: Sweep, ksm: Ksm, state: HostState) -> Sweep:
         sweep,
         last=now,
         lowest_pages=min(sweep.lowest_pages, now.saved_pages),
+        shrinks=now.tracked_pages < sweep.last.tracked_pages,
         pays=spent_cpu_s > LEAST_CPU_S and found_bytes >= spent_cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state],
     )
 
 
+def set_back(sweep: Sweep, now_s: float) -> Sweep:
+    """Return the sweep as if all of it had been looked at now: the clock was set back."""
+    first, last = (msgspec.structs.replace(at, at_s=now_s) for at in (sweep.first, sweep.last))
+    return msgspec.structs.replace(sweep, first=first, last=last)
+
+
 def is_over(sweep: Sweep, ksm: Ksm) -> bool:
     """Say whether ksmd has seen everything twice, and finds nothing more."""
-    if sweep.cause is ReasonCode.KSM_GONE:  # what ended is the first that ksmd comes to
-        return sweep.last.at_s > sweep.first.at_s
+    if sweep.cause is ReasonCode.KSM_GONE:
+        return _is_off_the_books(sweep)
     if sweep.looks is None:
         return sweep.last.scans - sweep.first.scans >= ROUNDS_UNCOUNTED and not sweep.pays
-    if sweep.looks == 0:
-        return ksm.run == 1 and sweep.last.at_s - sweep.first.at_s >= IDLE_S
     plan = LOOKS * tracked_pages(ksm)
-    return sweep.looks >= plan * (1.0 if not sweep.pays else LONGEST)
+    return 0 < sweep.looks >= plan * (LONGEST if sweep.pays else 1.0)
+
+
+def is_stalled(sweep: Sweep, ksm: Ksm) -> bool:
+    """Say whether ksmd runs and has looked at nothing for long: no process lets its memory be merged."""
+    moved = bool(sweep.looks) or sweep.last.scans != sweep.first.scans or (sweep.cpu_s or 0.0) > LEAST_CPU_S
+    return ksm.run == 1 and not moved and sweep.last.at_s - sweep.first.at_s >= IDLE_S
+
+
+def _is_off_the_books(sweep: Sweep) -> bool:
+    """Say whether what ended is: the books have shrunk and no longer do, or a whole round went by."""
+    shrunk = sweep.last.tracked_pages < sweep.first.tracked_pages
+    whole_round = (sweep.looks or 0) >= sweep.first.tracked_pages or sweep.last.scans - sweep.first.scans > 1
+    return whole_round or (shrunk and not sweep.shrinks) or sweep.last.at_s - sweep.first.at_s >= IDLE_S

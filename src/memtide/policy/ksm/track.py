@@ -5,9 +5,9 @@ from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
 from memtide.policy.constants import KSM_HIT_DEFAULT, KSM_LOOK_COST_CPU_S, KSM_LOOK_FIRST_S, KSM_LOOK_RATIO
 from memtide.policy.ksm.rights import Books
-from memtide.policy.ksm.signs import Signs
+from memtide.policy.ksm.signs import Signs, tracked_pages
 from memtide.policy.ksm.speed import Account
-from memtide.policy.ksm.sweep import LOOKS, Sweep, tracked_pages
+from memtide.policy.ksm.sweep import LOOKS, Sweep
 
 __all__ = [
     "KsmTrack",
@@ -60,8 +60,10 @@ def expected_bytes(track: KsmTrack) -> int:
 
 
 def look_cost_cpu_s(track: KsmTrack, cause: ReasonCode) -> float:
-    """Return what a look at one page costs in a sweep for that, CPU seconds."""
-    return track.look_costs_cpu_s.get(kind_of(cause), KSM_LOOK_COST_CPU_S)
+    """Return what a look at one page costs in a sweep for that, CPU seconds; unmeasured: no more than others do."""
+    measured = track.look_costs_cpu_s
+    dearest = max(measured.values(), default=KSM_LOOK_COST_CPU_S)
+    return measured.get(kind_of(cause), min(KSM_LOOK_COST_CPU_S, dearest))
 
 
 def kind_of(cause: ReasonCode) -> ReasonCode:
@@ -76,7 +78,7 @@ def look_after_s(track: KsmTrack, ksm: Ksm) -> float:
 
 def planned_looks(track: KsmTrack, ksm: Ksm) -> float:
     """Return how often ksmd would look at a page in a sweep that began now."""
-    unseen_pages = track.signs.unsettled_bytes // ksm.page_size_bytes
+    unseen_pages = track.signs.unseen_bytes // ksm.page_size_bytes
     return LOOKS * (tracked_pages(ksm) + unseen_pages)
 
 
