@@ -1,18 +1,22 @@
 """`memtide ksm unmerge` through the sockets: what is asked, what is shown, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import make_live
 import msgspec
 import pytest
 from click.testing import CliRunner
 
-from memtide.errors import ActuatorError, ControlError
+from memtide.errors import ActuatorError, ControlError, UsageError
+from memtide.faces.cli.ksm import ksm
 from memtide.faces.cli.ksm_unmerge import unmerge
+from memtide.runtime import unmerge_offline
 from memtide.runtime.control.client import Client
 from memtide.runtime.control.server import serving
+from memtide.runtime.options import RunOptions
 from memtide.runtime.unmerge import UnmergeRequest
 from memtide.views.unmerge import UnmergePhase, UnmergeView
 
@@ -62,3 +66,63 @@ async def test_nobody_is_held_off_for_ever(folder: Path, daemon: make_live.FakeD
     with pytest.raises(ControlError, match="at most"):
         await asyncio.to_thread(ask)
     assert not daemon.asked
+
+
+# --- options before and after the word unmerge ------------------------------------------------------------------
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    """Put a list of what it is asked for in place of what works on this host without a daemon."""
+    asked: list[tuple[Any, dict[str, Any]]] = []
+
+    def told(options: RunOptions, tell: Callable[[UnmergeView], None], **more: Any) -> None:
+        asked.append((options, more))
+        tell(PLANNED)
+
+    monkeypatch.setattr(unmerge_offline, "offline", told)
+    return asked
+
+
+PLANNED = UnmergeView(
+    phase=UnmergePhase.PLANNED,
+    saved_bytes=0,
+    needed_bytes=0,
+    missing_bytes=0,
+    left_bytes=0,
+    available_bytes=1,
+    reserve_bytes=1,
+    stage_bytes=1,
+)
+
+
+def test_no_other_hosts_pages_are_taken_apart(tmp_path: Path, offline: list[Any]) -> None:
+    """A captured tree before the word unmerge is a mistake, not this host."""
+    result = CliRunner().invoke(ksm, ["--root", str(tmp_path), "unmerge"])
+
+    assert isinstance(result.exception, UsageError)
+    assert "--root" in result.exception.message
+    assert not offline
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_options_hold_on_either_side_of_the_word(
+    folder: Path, daemon: make_live.FakeDaemon, offline: list[Any], *, before: bool
+) -> None:
+    """The daemon of --control is asked, whatever the environment says, and --json is JSON."""
+    options = ["--json", "--control", str(folder)]
+    arguments = [*options, "unmerge"] if before else ["unmerge", *options]
+    environment = {"MEMTIDE_CONTROL": "/nowhere"}
+    result = await asyncio.to_thread(CliRunner(env=environment).invoke, ksm, arguments)
+
+    assert msgspec.json.decode(result.stdout, type=UnmergeView).phase is UnmergePhase.REFUSED
+    assert len(daemon.asked) == 1
+    assert not offline
+
+
+def test_the_later_control_wins(tmp_path: Path, offline: list[Any]) -> None:
+    """Said twice, the one beside the subcommand is meant; without a daemon it goes on to the offline way."""
+    arguments = ["--control", str(tmp_path / "a"), "unmerge", "--control", str(tmp_path / "b")]
+    CliRunner().invoke(ksm, arguments)
+
+    assert [options.control for options, _ in offline] == [tmp_path / "b"]

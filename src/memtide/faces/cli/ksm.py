@@ -36,6 +36,9 @@ def ksm(ctx: click.Context, *, as_json: bool, root: Path | None, control: Path |
     Without a daemon this host is read as it is, and guests are the QEMU processes found on it.
     """
     if ctx.invoked_subcommand is not None:
+        # --json and --control the subcommand takes from this context; another host's pages nobody can take apart
+        if root is not None:
+            raise UsageError("--root: only the report can be made of a captured tree", "leave one of them out")
         return
     report = _report(root, control)
     if as_json:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from memtide.errors import ActuatorError
 from memtide.faces.cli.options import DURATION, config_option, control_option, json_option, state_option
@@ -34,7 +36,9 @@ NO_DAEMON = "no daemon runs: after this nothing holds ksmd off but run=0; a daem
 @control_option
 @config_option
 @state_option
+@click.pass_context
 def unmerge(  # noqa: PLR0913 - one argument for each option
+    ctx: click.Context,
     *,
     max_page_sharing: int | None,
     merge_across_nodes: str | None,
@@ -51,6 +55,10 @@ def unmerge(  # noqa: PLR0913 - one argument for each option
     is changed. The kernel accepts another max_page_sharing or merge_across_nodes only while nothing is merged:
     with those options they are written at the end. It works without a daemon too, as root.
     """
+    outer: dict[str, Any] = {} if ctx.parent is None else ctx.parent.params
+    as_json = as_json or outer.get("as_json", False)
+    if ctx.get_parameter_source("control") is not ParameterSource.COMMANDLINE:
+        control = outer.get("control", control)
     across = None if merge_across_nodes is None else merge_across_nodes == "yes"
     seen: list[UnmergeView] = []
 
