@@ -56,7 +56,7 @@ def _report(**more: Any) -> Any:
 # --- captured trees ---------------------------------------------------------------------------------------------
 
 ARTICLE = """\
-verdict   worth it: saves 13.6 GiB for 73 % of a core; stopping needs 13.6 GiB, the host has 3.40 GiB available
+verdict   worth it: saves 13.6 GiB for 73 % of a core; undoing it needs 13.6 GiB, the host has 3.40 GiB available
 ksmd      scans; no memtide daemon told this: nothing weighs its CPU against what it brings, and there is no history
 saved     13.6 GiB; 12.6 GiB after 1.03 GiB of bookkeeping
 looked at 20.1 GiB merged into 6.49 GiB of copies, 44.0 GiB without a twin, 1.54 GiB not compared yet; 812 full scans

@@ -45,7 +45,7 @@ def test_the_articles_price_is_worth_it() -> None:
 
     assert report.verdict == "worth-it"
     assert report.headline == (
-        "worth it: saves 13.6 GiB for 73 % of a core; stopping needs 13.6 GiB, the host has 1.20 GiB available"
+        "worth it: saves 13.6 GiB for 73 % of a core; undoing it needs 13.6 GiB, the host has 1.20 GiB available"
     )
     assert report.cost_of_stopping_bytes == 3_574_747 * 4096
     assert report.room_bytes == 1229 * MIB - GIB

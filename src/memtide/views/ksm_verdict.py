@@ -51,10 +51,10 @@ class Weights(NamedTuple):
         return None if self.profit_bytes is None else max(0.0, self.profit_bytes / WORTH_BYTES_PER_CPU)
 
     @property
-    def stopping(self) -> str:
+    def undoing(self) -> str:
         """Return what undoing would take, beside what there is."""
         has = f"the host has {format_size(self.available_bytes)} available"
-        return f"stopping needs {format_size(self.saved_bytes)}, {has}"
+        return f"undoing it needs {format_size(self.saved_bytes)}, {has}"
 
 
 def unread(why: str) -> Judgement:
@@ -112,7 +112,7 @@ def _say_worth(w: Weights) -> Judgement:
     saves = f"saves {format_size(w.saved_bytes)}"
     rests = (w.cpu_ratio or 0.0) < AT_REST_RATIO
     price = "while ksmd rests" if rests else f"for {format_ratio(w.cpu_ratio or 0.0)} of a core"
-    return Judgement("worth-it", f"worth it: {saves} {price}; {w.stopping}")
+    return Judgement("worth-it", f"worth it: {saves} {price}; {w.undoing}")
 
 
 ROWS: Final[tuple[tuple[Callable[[Weights], bool], Callable[[Weights], Judgement]], ...]] = (
