@@ -68,7 +68,7 @@ def _watched(ksm: Ksm) -> dict[str, str]:
 
 def watch(books: Books, ksm: Ksm, now_s: float) -> Books:
     """Return the books after one more reading; a setting that changed by itself was changed by somebody else."""
-    if 0.0 < ksm.taken_at_s <= books.wrote_at_s:
+    if ksm.taken_at_s and 0.0 <= books.wrote_at_s - ksm.taken_at_s <= ASK_AGAIN_S:  # more: a clock was set back
         return books
     read = _watched(ksm)
     changed = {name: was for name, was in books.expected.items() if read.get(name, was) != was}
