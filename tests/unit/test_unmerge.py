@@ -3,6 +3,8 @@
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import make
 import msgspec
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from memtide.actuators.ksm import KsmActuator
 from memtide.actuators.unmerge import KsmUnmerger
-from memtide.model.action import Result, SetKsm
+from memtide.errors import UsageError
+from memtide.model.action import Outcome, Result, SetKsm
 from memtide.model.host import Host
 from memtide.model.ksm import Ksm
 from memtide.model.limits import Limits
@@ -21,7 +24,8 @@ from memtide.model.record import Change, ChangeKind
 from memtide.model.unmerge import Stage, StageEnd
 from memtide.policy.unmerge import Next, left_bytes, next_step, plan_unmerge, stage_size
 from memtide.runtime.ledger import undo_ksm
-from memtide.runtime.unmerge import take_apart
+from memtide.runtime.unmerge import UnmergeRequest, take_apart
+from memtide.runtime.unmerge_service import KSM_HOLD, unmerge
 from memtide.runtime.will import Will
 from memtide.units import GIB, MIB
 from memtide.views.unmerge import UnmergePhase, UnmergeView, unmerge_line
@@ -300,3 +304,62 @@ def test_the_hold_reaches_the_law_until_it_is_over() -> None:
     will.hold_ksm(100.0)
 
     assert [will.at(now_s, ()).ksm_held_until_s for now_s in (0.0, 99.0, 100.0)] == [100.0, 100.0, None]
+
+
+# --- a daemon's part --------------------------------------------------------------------------------------------
+
+
+class Daemon:
+    """A daemon on a host where nothing is merged: its parts and its loop, as far as undoing needs them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.noted: list[SetKsm] = []
+        self.clock = SimpleNamespace(now_s=lambda: 1000.0)
+        self.host = SimpleNamespace(sample=lambda _now_s: host(sharing=0, shared=0))
+        self.ledger, self.store, self.unmerger = self, self, self
+
+    async def note(self, settings: SetKsm, _now_s: float) -> None:
+        """Remember what was to be kept before the first change."""
+        self.noted.append(settings)
+
+    async def keep(self, key: str, value: str) -> None:
+        """Keep a fact over restarts."""
+        self.kept[key] = value
+
+    async def stage(self, _copied_bytes: int, _fall_bytes: int) -> Stage:
+        """Take nothing apart, for there is nothing."""
+        return Stage(end=StageEnd.ALL, copied_bytes=0)
+
+    async def carry_out(self, actions: tuple[SetKsm, ...]) -> list[Outcome]:
+        """Say that it is written."""
+        return [Outcome(action=actions[0], result=Result.DONE, asked_at_s=1000.0, closed_at_s=1000.0)]
+
+    async def event(self, event: Any) -> None:
+        """Take what goes into the log."""
+
+
+async def asked(daemon: Any, will: Will, **more: Any) -> list[UnmergeView]:
+    """Return what a daemon answers."""
+    return [view async for view in unmerge(daemon, daemon, will, UnmergeRequest(reason=REASON, **more))]
+
+
+async def test_a_hold_is_replaced_by_a_shorter_one() -> None:
+    """Asked again for a second, with nothing merged, it is over after that second, also after a restart."""
+    daemon, will = Daemon(), Will(Limits())
+    will.hold_ksm(90_000.0)
+    views = await asked(daemon, will, for_s=1.0)
+
+    assert views[-1].phase is UnmergePhase.DONE
+    assert daemon.kept == {KSM_HOLD: "1001.0"}
+    assert will.at(1001.0, ()).ksm_held_until_s is None
+
+
+@pytest.mark.parametrize("sharers", [1, 1 << 31, -5])
+async def test_a_daemon_refuses_first_what_the_kernel_would_refuse_last(sharers: int) -> None:
+    """Whoever asks it, on whatever way: nothing is taken apart for a max_page_sharing that cannot be."""
+    daemon = Daemon()
+    with pytest.raises(UsageError, match="max_page_sharing is 2 to 2147483647"):
+        await asked(daemon, Will(Limits()), for_s=1.0, max_page_sharing=sharers)
+
+    assert not daemon.noted

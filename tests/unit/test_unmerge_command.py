@@ -68,6 +68,28 @@ async def test_nobody_is_held_off_for_ever(folder: Path, daemon: make_live.FakeD
     assert not daemon.asked
 
 
+@pytest.mark.parametrize("number", ["1", "2147483648", "99999999999999999999"])
+async def test_what_the_kernel_would_refuse_at_the_end_is_refused_first(
+    folder: Path, daemon: make_live.FakeDaemon, number: str
+) -> None:
+    """A max_page_sharing that the kernel does not take is a mistake in the command line."""
+    arguments = ["--max-page-sharing", number, "--control", str(folder)]
+    result = await asyncio.to_thread(CliRunner().invoke, unmerge, arguments)
+
+    assert result.exit_code == 2
+    assert not daemon.asked
+
+
+@pytest.mark.parametrize("for_s", [0.0, 400 * 86400.0, float("nan")])
+def test_without_a_daemon_a_hold_has_the_same_bounds(tmp_path: Path, for_s: float) -> None:
+    """No time at all and more than a month are refused before anything is read."""
+    options = RunOptions(state=tmp_path / "state")
+    with pytest.raises(UsageError, match="at most 30d"):
+        unmerge_offline.offline(options, print, for_s=for_s, files=(None, None), dry_run=False)
+
+    assert not (tmp_path / "state").exists()
+
+
 # --- options before and after the word unmerge ------------------------------------------------------------------
 
 

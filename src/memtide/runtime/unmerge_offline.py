@@ -9,6 +9,7 @@ import msgspec
 
 from memtide.model.reason import Reason, ReasonCode
 from memtide.runtime import wiring
+from memtide.runtime.hold import check_hold
 from memtide.runtime.options import RunOptions
 from memtide.runtime.service import Service, overrides
 from memtide.runtime.settings_file import load
@@ -36,8 +37,10 @@ def offline(
         dry_run: the plan only.
 
     Raises:
+        UsageError: ``for_s`` is no time, or too long.
         MemtideError: the store cannot be used, or the host not be read.
     """
+    check_hold(for_s)
     acting = msgspec.structs.replace(options, acting=True)
     loaded = load(acting.config, overrides(acting))
     who: dict[str, int | float | str] = {"who": _name(os.getuid()), "uid": os.getuid(), "for_s": for_s}

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from memtide.errors import ControlError
+from memtide.errors import ControlError, UsageError
 from memtide.model.action import Outcome, Result, SetKsm
 from memtide.model.ksm import Ksm
 from memtide.model.record import Event, Severity
@@ -14,7 +14,7 @@ from memtide.runtime.loop import Loop
 from memtide.runtime.parts import Parts
 from memtide.runtime.unmerge import UnmergeRequest, take_apart, view_of
 from memtide.runtime.will import Will
-from memtide.views.unmerge import UnmergePhase, UnmergeView, unmerge_line
+from memtide.views.unmerge import SHARERS, UnmergePhase, UnmergeView, unmerge_line
 
 __all__ = ["KSM_HOLD", "unmerge"]
 
@@ -27,11 +27,14 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
 
     Raises:
         ControlError: the host is a simulated one.
+        UsageError: the kernel would refuse the new max_page_sharing when all is apart already.
         SourceError: the host cannot be read.
         StoreError: the originals cannot be kept; nothing was changed then.
     """
     if parts.unmerger is None:
         raise ControlError("a simulated host's merging cannot be undone in stages", "try it on a real one")
+    if request.max_page_sharing is not None and request.max_page_sharing not in SHARERS:
+        raise UsageError(f"max_page_sharing is {SHARERS.start} to {SHARERS.stop - 1}", "256 is the kernel's own")
     now_s = parts.clock.now_s()
     host = parts.host.sample(now_s)
     reserve_bytes = reserve_for(host, will.at(now_s, ()))

@@ -6,7 +6,11 @@ from typing import Final
 from memtide.model.base import Model
 from memtide.units import format_size
 
-__all__ = ["UNMERGE_ENDS", "UnmergePhase", "UnmergeView", "unmerge_line"]
+__all__ = ["SHARERS", "UNMERGE_ENDS", "UnmergePhase", "UnmergeView", "unmerge_line"]
+
+
+SHARERS: Final = range(2, 1 << 31)
+"""What the kernel takes as max_page_sharing (mm/ksm.c: a C int of at least 2)."""
 
 
 class UnmergePhase(enum.StrEnum):

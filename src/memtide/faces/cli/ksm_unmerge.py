@@ -12,7 +12,7 @@ from memtide.faces.cli.options import DURATION, config_option, control_option, j
 from memtide.faces.cli.terminal import print_json
 from memtide.runtime.control.client import Client, NoDaemonError
 from memtide.runtime.options import RunOptions
-from memtide.views.unmerge import UnmergePhase, UnmergeView, unmerge_line
+from memtide.views.unmerge import SHARERS, UnmergePhase, UnmergeView, unmerge_line
 
 __all__ = ["unmerge"]
 
@@ -20,7 +20,12 @@ NO_DAEMON = "no daemon runs: after this nothing holds ksmd off but run=0; a daem
 
 
 @click.command()
-@click.option("--max-page-sharing", type=click.IntRange(min=2), metavar="N", help="Write it when nothing is merged.")
+@click.option(
+    "--max-page-sharing",
+    type=click.IntRange(SHARERS.start, SHARERS.stop - 1),
+    metavar="N",
+    help="Write it when nothing is merged.",
+)
 @click.option("--merge-across-nodes", type=click.Choice(["yes", "no"]), help="Write it when nothing is merged.")
 @click.option(
     "--for",

@@ -21,8 +21,9 @@ from memtide.model.reason import ReasonCode
 from memtide.model.record import LogEntry
 from memtide.runtime.control.daemon import Daemon, LogQuery
 from memtide.runtime.control.peer import Peer
+from memtide.runtime.hold import check_hold
 from memtide.runtime.unmerge import UnmergeRequest
-from memtide.units import format_duration, format_size
+from memtide.units import format_size
 from memtide.views.ksm import ksm_report
 from memtide.views.live import Live
 from memtide.views.log import log_view
@@ -35,7 +36,6 @@ __all__ = ["MANAGER", "READER", "Manager", "Reader"]
 
 ENTRIES_MOST: Final = 10_000
 """In one reply; who wants more asks for parts."""
-HOLD_MOST_S: Final = 30 * 86400.0
 
 READER: Final = "org.memtide.Reader"
 MANAGER: Final = "org.memtide.Manager"
@@ -126,7 +126,7 @@ class Manager(VarlinkInterface, name=MANAGER):
         with _failing_as(ManagerFailed):
             guest = find_guest(status(_live(self._daemon)), vm)
             _check_size(guest, size_bytes)
-            _check_hold(for_s)
+            check_hold(for_s)
             reason = self._peer.reason(ReasonCode.OPERATOR, for_s=for_s)
             outcome = await self._daemon.set_memory(guest.uuid, size_bytes, for_s, reason)
             return msgspec.to_builtins(log_view(outcome))
@@ -147,7 +147,7 @@ class Manager(VarlinkInterface, name=MANAGER):
         Return (call it with "more") an UnmergeView for the plan, for every stage, and for the end.
         """
         with _failing_as(ManagerFailed):
-            _check_hold(for_s)
+            check_hold(for_s)
             request = UnmergeRequest(
                 reason=self._peer.reason(ReasonCode.OPERATOR, for_s=for_s),
                 for_s=for_s,
@@ -187,15 +187,6 @@ def _log_views(entries: Sequence[LogEntry]) -> list[Any]:
 
 def _query(vm: str | None, since_s: float | None, limit: int) -> LogQuery:
     return LogQuery(vm=vm, since_s=since_s, limit=max(0, min(limit, ENTRIES_MOST)))
-
-
-def _check_hold(for_s: float) -> None:
-    # a comparison that NaN fails too: Python's JSON reader lets it in
-    if not 0 < for_s <= HOLD_MOST_S:
-        raise ControlError(
-            f"a size can be held for at most {format_duration(HOLD_MOST_S)}",
-            "what should hold for good belongs into the settings, as a floor or a ceiling",
-        )
 
 
 def _check_size(guest: GuestView, size_bytes: int) -> None:
