@@ -24,7 +24,7 @@ from memtide.model.record import Change, ChangeKind
 from memtide.model.unmerge import Stage, StageEnd
 from memtide.policy.unmerge import Next, left_bytes, next_step, plan_unmerge, stage_size
 from memtide.runtime.ledger import undo_ksm
-from memtide.runtime.unmerge import UnmergeRequest, take_apart
+from memtide.runtime.unmerge import UnmergeRequest, planned, take_apart
 from memtide.runtime.unmerge_service import KSM_HOLD, unmerge
 from memtide.runtime.will import Will
 from memtide.units import GIB, MIB
@@ -304,6 +304,17 @@ def test_the_hold_reaches_the_law_until_it_is_over() -> None:
     will.hold_ksm(100.0)
 
     assert [will.at(now_s, ()).ksm_held_until_s for now_s in (0.0, 99.0, 100.0)] == [100.0, 100.0, None]
+
+
+def test_the_plan_names_who_would_merge_all_again() -> None:
+    """Memtide's hold binds memtide only."""
+    steered = msgspec.structs.replace(host(sharing=1000), ksm_writers=("ksmtuned", "mom"))
+    plan, end = planned(steered, GIB)
+
+    assert plan.other_writers == ("ksmtuned", "mom")
+    assert "; others that steer KSM here may merge all again, stop them first: ksmtuned, mom" in unmerge_line(plan)
+    assert end.phase is UnmergePhase.PLANNED
+    assert "steer" not in unmerge_line(planned(host(sharing=1000), GIB)[0])
 
 
 # --- a daemon's part --------------------------------------------------------------------------------------------

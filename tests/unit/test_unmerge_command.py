@@ -90,6 +90,19 @@ def test_without_a_daemon_a_hold_has_the_same_bounds(tmp_path: Path, for_s: floa
     assert not (tmp_path / "state").exists()
 
 
+def test_a_plan_without_a_daemon_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A dry run reads this host and makes no folder, no database."""
+    views: list[UnmergeView] = []
+    options = RunOptions(state=tmp_path / "state", control=tmp_path / "control")
+    unmerge_offline.offline(options, views.append, for_s=60.0, files=(None, None), dry_run=True)
+
+    assert [view.phase for view in views] in (
+        [UnmergePhase.PLAN, UnmergePhase.PLANNED],
+        [UnmergePhase.PLAN, UnmergePhase.REFUSED],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- options before and after the word unmerge ------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from memtide.model.unmerge import Stage, StageEnd
 from memtide.policy.unmerge import Next, UnmergePlan, left_bytes, next_step, plan_unmerge, stage_size
 from memtide.views.unmerge import UnmergePhase, UnmergeView
 
-__all__ = ["UnmergeRequest", "Unmerger", "take_apart"]
+__all__ = ["UnmergeRequest", "Unmerger", "planned", "take_apart"]
 
 _STOP: Final = "the rest would take the host under its reserve; merged pages that stay merged cost nothing"
 _ENDS: Final = {
@@ -50,6 +50,13 @@ class UnmergeRequest(msgspec.Struct, frozen=True, kw_only=True):
         return files
 
 
+def planned(host: Host, reserve_bytes: int) -> tuple[UnmergeView, UnmergeView]:
+    """Return the plan, and whether it can be carried out: ``PLANNED`` or ``REFUSED``."""
+    plan = plan_unmerge(host, reserve_bytes)
+    end = UnmergePhase.REFUSED if plan.why_not else UnmergePhase.PLANNED
+    return _view(plan, host, UnmergePhase.PLAN), _view(plan, host, end)
+
+
 async def take_apart(look: Callable[[], Host], reserve_bytes: int, unmerger: Unmerger) -> AsyncIterator[UnmergeView]:
     """Take everything apart that fits; yield where it stands after each stage, at the end ``STOPPED`` or ``DONE``.
 
@@ -70,7 +77,7 @@ async def take_apart(look: Callable[[], Host], reserve_bytes: int, unmerger: Unm
         host = look()
         copied_bytes = None if None in {copied_bytes, stage.copied_bytes} else copied_bytes + stage.copied_bytes  # type: ignore[operator]
         still_bytes = left_bytes(host, plan, copied_bytes)
-        view = view_of(plan, host, UnmergePhase.STAGE, stages=stages, left_bytes=still_bytes)
+        view = _view(plan, host, UnmergePhase.STAGE, stages=stages, left_bytes=still_bytes)
         yield view
         follows = next_step(host, reserve_bytes, still_bytes)
         if follows is Next.DONE:
@@ -86,7 +93,7 @@ async def take_apart(look: Callable[[], Host], reserve_bytes: int, unmerger: Unm
             return
 
 
-def view_of(
+def _view(
     plan: UnmergePlan, host: Host, phase: UnmergePhase, *, stages: int = 0, left_bytes: int | None = None
 ) -> UnmergeView:
     """Return where it stands."""
@@ -100,6 +107,7 @@ def view_of(
         available_bytes=host.memory.available_bytes,
         reserve_bytes=plan.reserve_bytes,
         stage_bytes=plan.stage_bytes,
+        other_writers=host.ksm_writers,
         detail=plan.why_not if phase is UnmergePhase.REFUSED else "",
         hint=plan.hint if phase is UnmergePhase.REFUSED else "",
     )

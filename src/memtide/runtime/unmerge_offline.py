@@ -3,17 +3,21 @@
 import asyncio
 import os
 import pwd
+import time
 from collections.abc import Callable
 
 import msgspec
 
+from memtide.model.limits import Limits
 from memtide.model.reason import Reason, ReasonCode
+from memtide.policy.host_state import reserve_for
 from memtide.runtime import wiring
 from memtide.runtime.hold import check_hold
+from memtide.runtime.ksm_look import HERE
 from memtide.runtime.options import RunOptions
 from memtide.runtime.service import Service, overrides
 from memtide.runtime.settings_file import load
-from memtide.runtime.unmerge import UnmergeRequest
+from memtide.runtime.unmerge import UnmergeRequest, planned
 from memtide.views.unmerge import UnmergeView
 
 __all__ = ["offline"]
@@ -43,6 +47,11 @@ def offline(
     check_hold(for_s)
     acting = msgspec.structs.replace(options, acting=True)
     loaded = load(acting.config, overrides(acting))
+    if dry_run:
+        # a plan changes nothing, so there is nothing to be kept: no store
+        for view in _plan(loaded.settings.limits):
+            tell(view)
+        return
     who: dict[str, int | float | str] = {"who": _name(os.getuid()), "uid": os.getuid(), "for_s": for_s}
     max_page_sharing, merge_across_nodes = files
     request = UnmergeRequest(
@@ -50,7 +59,6 @@ def offline(
         for_s=for_s,
         max_page_sharing=max_page_sharing,
         merge_across_nodes=merge_across_nodes,
-        dry_run=dry_run,
     )
 
     async def run() -> None:
@@ -59,6 +67,15 @@ def offline(
                 tell(view)
 
     asyncio.run(run())
+
+
+def _plan(limits: Limits) -> tuple[UnmergeView, ...]:
+    reader = wiring.host_reader(HERE)
+    try:
+        host = reader.sample(time.time())
+    finally:
+        reader.close()
+    return planned(host, reserve_for(host, limits))
 
 
 def _name(uid: int) -> str:

@@ -9,10 +9,9 @@ from memtide.model.action import Outcome, Result, SetKsm
 from memtide.model.ksm import Ksm
 from memtide.model.record import Event, Severity
 from memtide.policy.host_state import reserve_for
-from memtide.policy.unmerge import plan_unmerge
 from memtide.runtime.loop import Loop
 from memtide.runtime.parts import Parts
-from memtide.runtime.unmerge import UnmergeRequest, take_apart, view_of
+from memtide.runtime.unmerge import UnmergeRequest, planned, take_apart
 from memtide.runtime.will import Will
 from memtide.views.unmerge import SHARERS, UnmergePhase, UnmergeView, unmerge_line
 
@@ -38,16 +37,12 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
     now_s = parts.clock.now_s()
     host = parts.host.sample(now_s)
     reserve_bytes = reserve_for(host, will.at(now_s, ()))
-    plan = plan_unmerge(host, reserve_bytes)
-    yield view_of(plan, host, UnmergePhase.PLAN)
-    if plan.why_not or host.ksm is None:
-        refused = view_of(plan, host, UnmergePhase.REFUSED)
+    plan, end = planned(host, reserve_bytes)
+    yield plan
+    if request.dry_run or end.phase is UnmergePhase.REFUSED or host.ksm is None:
         if not request.dry_run:
-            await _tell(parts, loop, request, refused)
-        yield refused
-        return
-    if request.dry_run:
-        yield view_of(plan, host, UnmergePhase.PLANNED)
+            await _tell(parts, loop, request, end)
+        yield end
         return
     settings = _settings(request, host.ksm)
     await parts.ledger.note(settings, now_s)

@@ -47,6 +47,8 @@ class UnmergeView(Model, frozen=True, kw_only=True):
     available_bytes: int
     reserve_bytes: int
     stage_bytes: int
+    other_writers: tuple[str, ...] = ()
+    """Programs on this host that steer KSM too: memtide's hold does not keep them from merging all again."""
     held_until_s: float | None = None
     """ksmd is held off until then."""
     detail: str = ""
@@ -64,9 +66,11 @@ def unmerge_line(view: UnmergeView) -> str:
     """Return the line that people read."""
     host = f"host has {format_size(view.available_bytes)}"
     if view.phase is UnmergePhase.PLAN:
+        who = ", ".join(view.other_writers)
+        again = f"; others that steer KSM here may merge all again, stop them first: {who}" if who else ""
         return (
             f"plan: {_size(view.saved_bytes)} come apart, in stages of {format_size(view.stage_bytes)}; needs "
-            f"{_size(view.needed_bytes)} above the reserve of {format_size(view.reserve_bytes)}; {host}"
+            f"{_size(view.needed_bytes)} above the reserve of {format_size(view.reserve_bytes)}; {host}{again}"
         )
     if view.phase is UnmergePhase.PLANNED:
         return "it fits; nothing was changed"
