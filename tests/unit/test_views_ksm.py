@@ -10,10 +10,11 @@ import pytest
 
 from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
+from memtide.policy.ksm import rights
 from memtide.runtime.ksm_history import EVERY_S, MOST, KsmHistory
 from memtide.units import GIB, MIB
 from memtide.views.ksm import ksm_report
-from memtide.views.ksm_schema import KsmReport
+from memtide.views.ksm_schema import HANDS_OFF, KsmReport
 from memtide.views.ksm_verdict import WORTH_BYTES_PER_CPU
 from memtide.views.live import KsmPast, KsmScene
 
@@ -130,6 +131,30 @@ def test_who_steers_is_not_told_to(*, acting: bool, advised_to: str) -> None:
     assert bool(report.do) is not acting
 
 
+@pytest.mark.parametrize("code", sorted(HANDS_OFF))
+def test_hands_off_leaves_it_to_people(code: ReasonCode) -> None:
+    """Memtide acts, and not on KSM: what could be done is said."""
+    ksm = make_ksm.reading(0, cpu_s=5000.0, sharing_bytes=GIB // 4)
+    report = ksm_report(make_ksm.scene(acting=True, host=make_live.host(ksm=ksm), verdict=make_ksm.verdict(code)))
+
+    assert (report.verdict, bool(report.do)) == ("dear", True)
+
+
+def test_hands_off_is_the_policys() -> None:
+    """Views may not know the policy; the two sets must not part."""
+    assert HANDS_OFF == rights.HANDS_OFF
+
+
+@pytest.mark.parametrize(("acting", "says"), [(True, "scans"), (False, "would scan")])
+def test_who_only_watches_would_scan(*, acting: bool, says: str) -> None:
+    """Observe mode does not claim what it does not do."""
+    steered = make_ksm.verdict(ReasonCode.KSM_WORTH, scanning=True)
+    steering = ksm_report(make_ksm.scene(acting=acting, verdict=steered)).steering
+
+    assert steering is not None
+    assert steering.doing == says
+
+
 def test_a_short_watch_is_no_long_run() -> None:
     """Before ten minutes the last seconds count."""
     past = KsmPast(readings=(make_ksm.reading(2, cpu_s=500.0, sharing_bytes=GIB),))
@@ -205,7 +230,7 @@ def test_steering_is_told_in_words() -> None:
     steering = ksm_report(make_ksm.scene()).steering
 
     assert steering is not None
-    assert (steering.reason, steering.doing, steering.for_s) == ("ksm-converged", "rests", 754)
+    assert (steering.reason, steering.doing, steering.for_s) == ("ksm-converged", "would rest", 754)
     assert "75 MiB for 1.9 s CPU" in steering.why
     assert steering.look_again_in_s == 7200
     assert ksm_report(make_ksm.scene(verdict=None)).steering is None

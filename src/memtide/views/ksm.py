@@ -22,7 +22,16 @@ from memtide.model.derived import (
 from memtide.model.guest import Guest
 from memtide.model.ksm import Ksm
 from memtide.views.ksm_advice import advice, owners, why_not
-from memtide.views.ksm_schema import KsmAccount, KsmCpu, KsmGuest, KsmPoint, KsmReport, KsmSetting, KsmSteering
+from memtide.views.ksm_schema import (
+    HANDS_OFF,
+    KsmAccount,
+    KsmCpu,
+    KsmGuest,
+    KsmPoint,
+    KsmReport,
+    KsmSetting,
+    KsmSteering,
+)
 from memtide.views.ksm_verdict import Judgement, Weights, judge, unread
 from memtide.views.live import KsmScene
 from memtide.views.order import natural
@@ -122,9 +131,14 @@ def _verdict(scene: KsmScene, weights: Weights | None, missing: Missing) -> Judg
     if weights is not None:
         verdict = judge(weights)
         # who steers does by itself what could be advised; ksmd's line says what and why
-        return verdict._replace(do="") if scene.acting and verdict.code in LEFT_TO_MEMTIDE else verdict
+        return verdict._replace(do="") if _steers(scene) and verdict.code in LEFT_TO_MEMTIDE else verdict
     why = missing["ksm"] = scene.host.missing.get("ksm", "nobody says why KSM could not be read")
     return unread(why)
+
+
+def _steers(scene: KsmScene) -> bool:
+    verdict = scene.verdict
+    return scene.acting and verdict is not None and verdict.reason.code not in HANDS_OFF
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
@@ -251,7 +265,7 @@ def _steering(scene: KsmScene) -> KsmSteering | None:
         return None
     look_at_s = verdict.look_again_at_s
     return KsmSteering(
-        doing=doing(verdict.reason.code, acting=True),
+        doing=doing(verdict.reason.code, acting=scene.acting),
         reason=verdict.reason.code.value,
         why=sentence(verdict.reason),
         next=what_next(verdict.reason),

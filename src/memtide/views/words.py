@@ -341,10 +341,10 @@ def what_next(reason: Reason) -> str:
 
 
 def doing(code: ReasonCode, *, acting: bool) -> str:
-    """Return in a word or two what happens to a guest, or would happen if memtide acted."""
+    """Return in a word or two what happens to a guest or to ksmd, or would happen if memtide acted."""
     word = PHRASES[code].doing
-    would = {"gets": "would get", "gets back": "would get", "gives": "would give"}
-    return word if acting else would.get(word, word)
+    first = word.split()[0]
+    return f"would {first[:-1]}" if not acting and first in {"gets", "gives", "scans", "rests"} else word
 
 
 def state_means(state: HostState, *, mode: str, acting: bool) -> str:
