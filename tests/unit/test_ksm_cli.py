@@ -18,6 +18,7 @@ from memtide.faces.cli.ksm_plot import plot
 from memtide.faces.cli.ksm_text import ksm_lines
 from memtide.faces.cli.status_text import head_lines
 from memtide.faces.cli.terminal import render
+from memtide.model.reason import Reason, ReasonCode
 from memtide.runtime.control.server import serving
 from memtide.sources.process import ProcessFacts
 from memtide.sources.tree import parse_qemu_guest
@@ -262,3 +263,47 @@ def test_status_names_another_writer_and_a_loss() -> None:
     assert view.host.ksm is not None
     assert view.host.ksm.other_writers == ("ksmtuned",)
     assert "ksm       scanning: saves 1 MiB (-210 MiB after its own cost); steered by ksmtuned, not by memtide" in rows
+
+
+@pytest.mark.parametrize(
+    ("code", "numbers", "writers", "says"),
+    [
+        (ReasonCode.KSM_OTHER_WRITER, {"who": "run 0 -> 1", "for_s": 60.0}, (), "else steers KSM: run 0 -> 1; memtide"),
+        (
+            ReasonCode.KSM_OTHER_WRITER,
+            {"who": "ksmtuned"},
+            ("ksmtuned",),
+            "else steers KSM: ksmtuned; memtide",
+        ),
+        (ReasonCode.KSM_RUN_TWO, {}, (), "run is 2"),
+        (ReasonCode.KSM_HELD, {"for_s": 60.0}, ("mom",), "memtide leaves it for 1m 0s; steered by mom, not by memtide"),
+        (ReasonCode.KSM_REFUSED, {"why": "EBUSY"}, (), "the kernel refused the last change: EBUSY"),
+        (ReasonCode.KSM_TENANTS, {"owners": "ann, bob"}, (), "guests of different owners are here: ann, bob"),
+        (ReasonCode.KSM_UNMANAGED, {}, (), "hands off KSM"),
+    ],
+)
+def test_status_says_why_memtide_leaves_ksm_alone(
+    code: ReasonCode, numbers: dict[str, Any], writers: tuple[str, ...], says: str
+) -> None:
+    """Not only when another program was found; and nobody is named twice."""
+    (row,) = ksm_row(Reason(code=code, numbers=numbers), writers)
+
+    assert says in row
+    assert all(row.count(writer) == 1 for writer in writers)
+
+
+def test_status_is_short_while_memtide_steers() -> None:
+    """What ksmd does by the law is for `memtide ksm` to explain."""
+    (row,) = ksm_row(Reason(code=ReasonCode.KSM_CONVERGED), ())
+
+    assert row.endswith("of a CPU")
+
+
+def ksm_row(reason: Reason, writers: tuple[str, ...]) -> list[str]:
+    """Return the line on KSM of the text of `memtide status`."""
+    live = make_live.live()
+    decision = msgspec.structs.replace(live.decision, ksm=make_ksm.verdict(reason=reason))
+    snapshot = msgspec.structs.replace(live.snapshot, host=make_live.host(ksm_writers=writers))
+    lines = head_lines(status(make_live.live(decision=decision, snapshot=snapshot)), width=None, drawn=False)
+    rows = [render(each, width=None, coloured=False) for each in lines]
+    return [row for row in rows if row.startswith("ksm ")]

@@ -1,5 +1,6 @@
 """What ``status`` is made of: every figure of one moment made by hand."""
 
+import make_ksm
 import make_live
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from memtide.units import GIB, MIB
 from memtide.views.live import Live
 from memtide.views.schema import GuestView, HostView, StatusView
 from memtide.views.status import status
+from memtide.views.words import sentence
 
 
 def named(view: StatusView, name: str) -> GuestView:
@@ -135,6 +137,20 @@ def test_the_json_keeps_its_schema() -> None:
     assert list(plain) == ["schema", "host", "guests", "daemon"]
     assert set(plain["host"]) == set(HostView.__struct_fields__)
     assert {guest["name"]: guest["current_bytes"] for guest in plain["guests"]}["one-12"] is None
+
+
+def test_ksm_is_told_with_its_reason() -> None:
+    """Code and sentence of the law's verdict; null where it has no opinion."""
+    live = make_live.live()
+    assert live.decision.ksm is None
+    silent = status(live).host.ksm
+    steered = msgspec.structs.replace(live.decision, ksm=make_ksm.verdict(ReasonCode.KSM_WORTH, scanning=True))
+    told = [status(make_live.live(decision=steered, acting=acting)).host.ksm for acting in (True, False)]
+
+    assert silent is not None
+    assert (silent.doing, silent.reason, silent.why) == (None, None, None)
+    assert [ksm.doing for ksm in told if ksm] == ["scans", "would scan"]
+    assert {(ksm.reason, ksm.why) for ksm in told if ksm} == {("ksm-worth", sentence(steered.ksm.reason))}
 
 
 def test_reasons_reach_programs_as_codes() -> None:

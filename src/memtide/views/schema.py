@@ -62,6 +62,12 @@ class KsmView(Model, frozen=True, kw_only=True):
     full_scans: int | None
     other_writers: tuple[str, ...] = ()
     """Programs on this host that steer KSM too; memtide leaves it to them."""
+    doing: str | None = None
+    """In a word or two what ksmd does by memtide's law, or would do; null: the law has no opinion on KSM."""
+    reason: str | None = None
+    """The reason's code, for programs."""
+    why: str | None = None
+    """The same in a sentence."""
 
 
 class SwapView(Model, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The state of the host and its guests at one moment: what ``status``, the live screen and every other face show."""
 
 from memtide.model.base import Missing
-from memtide.model.decision import Verdict
+from memtide.model.decision import KsmVerdict, Verdict
 from memtide.model.derived import (
     ksm_merged_bytes,
     ksm_profit_bytes,
@@ -62,7 +62,7 @@ def _host(live: Live) -> HostView:
         means=state_means(decision.state, mode=decision.mode, acting=live.acting),
         pressure=None if host.pressure is None else _pressure(host.pressure),
         overcommit=overcommit,
-        ksm=None if host.ksm is None else _ksm(host.ksm, ksmd_cpu_ratio(live.previous_host, host), host.ksm_writers),
+        ksm=None if host.ksm is None else _ksm(live, host.ksm, decision.ksm),
         swap=_swap(live.previous_host, host),
         oom_kills_total=host.oom_kills_total,
         missing=host.missing | missing,
@@ -81,15 +81,19 @@ def _pressure(pressure: Pressure) -> PressureView:
     )
 
 
-def _ksm(ksm: Ksm, cpu_ratio: float | None, writers: tuple[str, ...]) -> KsmView:
+def _ksm(live: Live, ksm: Ksm, verdict: KsmVerdict | None) -> KsmView:
+    host = live.snapshot.host
     return KsmView(
         run=ksm.run,
         saved_bytes=ksm_saved_bytes(ksm),
         merged_bytes=ksm_merged_bytes(ksm),
         profit_bytes=ksm_profit_bytes(ksm),
-        ksmd_cpu_ratio=cpu_ratio,
+        ksmd_cpu_ratio=ksmd_cpu_ratio(live.previous_host, host),
         full_scans=ksm.full_scans,
-        other_writers=writers,
+        other_writers=host.ksm_writers,
+        doing=None if verdict is None else doing(verdict.reason.code, acting=live.acting),
+        reason=None if verdict is None else verdict.reason.code.value,
+        why=None if verdict is None else sentence(verdict.reason),
     )
 
 

@@ -6,7 +6,9 @@ from typing import Final
 
 from memtide.faces.cli.table import Column, table
 from memtide.faces.cli.terminal import Line, Span, line
+from memtide.model.reason import ReasonCode
 from memtide.units import format_duration, format_ratio, format_size
+from memtide.views.ksm_schema import HANDS_OFF
 from memtide.views.schema import GuestView, HostView, StatusView
 from memtide.views.words import pair
 
@@ -35,6 +37,8 @@ DOING_STYLES: Final = {
     "no stats": "warn",
     "bad stats": "warn",
 }
+KSM_TOLD: Final = HANDS_OFF | {ReasonCode.KSM_TENANTS}
+"""Reasons of the law on KSM that an operator may want to change; `memtide ksm` tells the others."""
 KSM_RUNS: Final = {0: "at rest", 1: "scanning", 2: "unmerging everything"}
 UNKNOWN: Final = "?"
 NEVER: Final = "-"
@@ -164,8 +168,11 @@ def _ksm(host: HostView) -> str:
         return f"unknown: {host.missing.get('ksm', 'this kernel has none')}"
     cpu = "" if ksm.ksmd_cpu_ratio is None else f", ksmd at {format_ratio(ksm.ksmd_cpu_ratio)} of a CPU"
     profit = "" if ksm.profit_bytes is None else f" ({format_size(ksm.profit_bytes)} after its own cost)"
-    writers = f"; steered by {', '.join(ksm.other_writers)}, not by memtide" if ksm.other_writers else ""
-    return f"{KSM_RUNS.get(ksm.run, UNKNOWN)}: saves {format_size(ksm.saved_bytes)}{profit}{cpu}{writers}"
+    why = f"; {ksm.why}" if ksm.reason in KSM_TOLD else ""
+    # that reason names them itself
+    unnamed = ksm.other_writers if ksm.reason != ReasonCode.KSM_OTHER_WRITER else ()
+    writers = f"; steered by {', '.join(unnamed)}, not by memtide" if unnamed else ""
+    return f"{KSM_RUNS.get(ksm.run, UNKNOWN)}: saves {format_size(ksm.saved_bytes)}{profit}{cpu}{why}{writers}"
 
 
 def _so_far(view: StatusView) -> str:
