@@ -196,6 +196,25 @@ def test_a_guest_that_did_not_answer_leaves_the_account_open() -> None:
     assert report.missing["account.guests_cost_bytes"] == "1 did not answer"
 
 
+@pytest.mark.parametrize(
+    ("why", "saved_bytes"),
+    [
+        ("there is no /sys/kernel/mm/ksm/run", 0),
+        ("there is no /sys/kernel/mm/ksm/pages_sharing", None),
+        ("/sys/kernel/mm/ksm/pages_sharing says nothing that memtide understands: b'x'", None),
+    ],
+)
+def test_what_could_not_be_read_is_no_zero(why: str, saved_bytes: int | None) -> None:
+    """Only a kernel without KSM saves nothing for sure; elsewhere the account stays open, with the reason."""
+    report = ksm_report(make_ksm.scene(host=make_live.host(ksm=None, missing={"ksm": why}), past=KsmPast()))
+    account = report.account
+
+    assert account is not None
+    assert account.saved_bytes == saved_bytes
+    assert (account.guests_cost_bytes is None) is (account.other_bytes is None) is (saved_bytes is None)
+    assert report.missing.get("account.saved_bytes") == (why if saved_bytes is None else None)
+
+
 def test_parted_pages_are_said_beside_the_saving() -> None:
     """The headline keeps the kernel's formula; what is gone already stands beside it."""
     report = ksm_report(make_ksm.scene())

@@ -19,6 +19,7 @@ __all__ = [
     "ksm_saved_bytes",
     "ksmd_cpu_ratio",
     "ksmd_cpu_since_boot_ratio",
+    "merged_once_bytes",
     "overcommit_ratio",
     "rate_per_s",
     "total_or_none",
@@ -101,6 +102,16 @@ def guest_saving_bytes(guest: Guest) -> int | None:
     return max(0, observed.rss_bytes - observed.pss_bytes)
 
 
+def merged_once_bytes(ksm: Ksm | None, parted_bytes: int) -> int:
+    """Return what guests hold several times over and KSM keeps once; pages of zeros are held by nobody.
+
+    Args:
+        ksm: the last reading; ``None``: this kernel has no KSM, so nothing is merged.
+        parted_bytes: what of it is gone although the kernel has not noticed yet (``ksm_parted_bytes``).
+    """
+    return 0 if ksm is None else max(0, ksm.pages_sharing * ksm.page_size_bytes - parted_bytes)
+
+
 class GuestsCost(Model, frozen=True, kw_only=True):
     """What all guests hold, and what they cost the host, in bytes."""
 
@@ -127,11 +138,11 @@ def guests_cost(guests: Iterable[Guest], ksm: Ksm | None, parted_bytes: int = 0)
 
     Args:
         guests: all of them.
-        ksm: the last reading; ``None``: nothing is merged.
+        ksm: the last reading; ``None``: this kernel has no KSM. Of a KSM that could not be read nobody can say this.
         parted_bytes: what of the saving is gone although the kernel has not noticed yet (``ksm_parted_bytes``).
     """
     everyone = tuple(guests)
-    merged_bytes = 0 if ksm is None else max(0, ksm.pages_sharing * ksm.page_size_bytes - parted_bytes)
+    merged_bytes = merged_once_bytes(ksm, parted_bytes)
     by_cgroup = [guest for guest in everyone if guest.observed.cgroup_bytes is not None]
     cost_bytes = total_or_none(guest.observed.host_cost_bytes for guest in everyone)
     if cost_bytes is None:

@@ -16,6 +16,7 @@ from memtide.model.derived import (
     ksm_saved_bytes,
     ksmd_cpu_ratio,
     ksmd_cpu_since_boot_ratio,
+    merged_once_bytes,
     rate_per_s,
     total_or_none,
 )
@@ -32,7 +33,7 @@ from memtide.views.ksm_schema import (
     KsmSetting,
     KsmSteering,
 )
-from memtide.views.ksm_verdict import Judgement, Weights, judge, unread
+from memtide.views.ksm_verdict import Judgement, Weights, has_none, judge, unread
 from memtide.views.live import KsmScene
 from memtide.views.order import natural
 from memtide.views.words import doing, sentence, what_next
@@ -132,8 +133,12 @@ def _verdict(scene: KsmScene, weights: Weights | None, missing: Missing) -> Judg
         verdict = judge(weights)
         # who steers does by itself what could be advised; ksmd's line says what and why
         return verdict._replace(do="") if _steers(scene) and verdict.code in LEFT_TO_MEMTIDE else verdict
-    why = missing["ksm"] = scene.host.missing.get("ksm", "nobody says why KSM could not be read")
+    why = missing["ksm"] = _why_unread(scene)
     return unread(why)
+
+
+def _why_unread(scene: KsmScene) -> str:
+    return scene.host.missing.get("ksm", "nobody says why KSM could not be read")
 
 
 def _steers(scene: KsmScene) -> bool:
@@ -169,21 +174,24 @@ def _parted(scene: KsmScene, ksm: Ksm, missing: Missing) -> int | None:
 
 def _account(scene: KsmScene, parted_bytes: int, missing: Missing) -> KsmAccount | None:
     ksm, memory = scene.host.ksm, scene.host.memory
+    known = ksm is not None or has_none(_why_unread(scene))
     # guests on huge pages have their memory outside of what is counted here, and RSS leaves it out too
-    cost = None if scene.absent else guests_cost(scene.guests, ksm, parted_bytes)
+    cost = guests_cost(scene.guests, ksm, parted_bytes) if known and not scene.absent else None
     used_bytes = memory.usable_total_bytes - memory.available_bytes
     if not scene.guests and not scene.absent:
         missing["account"] = "no guests were found"
         return None
     if cost is None:
         who = f"{scene.absent} did not answer" if scene.absent else "what some guest costs the host is unknown"
-        missing["account.guests_cost_bytes"] = who
+        missing["account.guests_cost_bytes"] = who if known else "what KSM saves is unknown"
+    if not known:
+        missing["account.saved_bytes"] = _why_unread(scene)
     pss_bytes = None if scene.absent else total_or_none(guest.observed.pss_bytes for guest in scene.guests)
     return KsmAccount(
         basis=None if cost is None else cost.basis,
         guests=len(scene.guests) + scene.absent,
         guests_held_bytes=None if cost is None else cost.held_bytes,
-        saved_bytes=0 if ksm is None else max(0, ksm.pages_sharing * ksm.page_size_bytes - parted_bytes),
+        saved_bytes=merged_once_bytes(ksm, parted_bytes) if known else None,
         guests_cost_bytes=None if cost is None else cost.cost_bytes,
         other_bytes=None if cost is None else used_bytes - cost.cost_bytes,
         used_bytes=used_bytes,

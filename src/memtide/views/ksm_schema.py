@@ -64,9 +64,9 @@ class KsmAccount(Model, frozen=True, kw_only=True):
     guests: int
     guests_held_bytes: int | None
     """With merged pages counted for everyone who has them."""
-    saved_bytes: int
+    saved_bytes: int | None
     """What of that KSM keeps once only, without what is known to be gone already (``parted_bytes``); pages that became
-    the kernel's zero page are held by nobody."""
+    the kernel's zero page are held by nobody. 0 on a kernel without KSM; null: it could not be read."""
     guests_cost_bytes: int | None
     other_bytes: int | None
     """The host itself and whatever else runs there. Negative: the figures contradict each other by so much."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from memtide.model.ksm import Ksm
 from memtide.units import GIB, format_ratio, format_size
 
-__all__ = ["WORTH_BYTES_PER_CPU", "Judgement", "Weights", "judge", "unread"]
+__all__ = ["WORTH_BYTES_PER_CPU", "Judgement", "Weights", "has_none", "judge", "unread"]
 
 WORTH_BYTES_PER_CPU: Final = 8 * GIB
 TWICE: Final = 2
@@ -18,8 +18,8 @@ TWICE: Final = 2
 UNMERGING: Final = 2
 AT_REST_RATIO: Final = 0.0005
 """Less than is printed: at rest."""
-NOT_THERE: Final = "there is no "
-"""How the readers begin the reason for a file that this kernel does not have."""
+NOT_THERE: Final = "there is no /sys/kernel/mm/ksm/run"
+"""How the readers say that this kernel has no KSM: its first file is not there."""
 GET_KSM: Final = "it needs a kernel built with CONFIG_KSM=y: `grep CONFIG_KSM /boot/config-$(uname -r)` tells"
 SWITCH_ON: Final = "`memtide run --act` scans when that is worth it; by hand: echo 1 > /sys/kernel/mm/ksm/run"
 SCAN_LESS: Final = "scan less: `memtide run --act` does, by hand echo 0 > /sys/kernel/mm/ksm/run (what is merged stays)"
@@ -57,9 +57,14 @@ class Weights(NamedTuple):
         return f"undoing it needs {format_size(self.saved_bytes)}, {has}"
 
 
+def has_none(why: str) -> bool:
+    """Return whether KSM was not read because this kernel has none: then nothing is merged, which is no unknown."""
+    return why.startswith(NOT_THERE)
+
+
 def unread(why: str) -> Judgement:
     """Return the verdict on a host whose KSM could not be read."""
-    if why.startswith(NOT_THERE):
+    if has_none(why):
         return Judgement("no-ksm", f"no KSM in this kernel: {why}", GET_KSM)
     return Judgement("unknown", f"unknown: {why}")
 

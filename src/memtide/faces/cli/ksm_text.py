@@ -145,7 +145,7 @@ def _cpu(report: KsmReport) -> str:
 
 
 def _account(account: KsmAccount) -> str:
-    if account.guests_held_bytes is None or account.other_bytes is None:
+    if account.guests_held_bytes is None or account.saved_bytes is None or account.other_bytes is None:
         return f"{format_size(account.used_bytes)} used; what the guests hold of it is unknown"
     if account.other_bytes < 0:
         rest = f"that is {format_size(-account.other_bytes)} more than is in use: these figures contradict each other"
