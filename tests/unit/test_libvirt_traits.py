@@ -118,6 +118,32 @@ def test_memtides_own_metadata_is_text_for_the_settings_to_check() -> None:
     assert parse_traits(domain(rest=foreign)).overrides == {}
 
 
+@pytest.mark.parametrize(
+    ("inside", "owner"),
+    [
+        ("owner=' ann\n b '/>", "ann b"),
+        ("><m:owner>ann</m:owner></m:guest>", "ann"),
+        ("><owner>ann</owner></m:guest>", "ann"),
+        ("owner='ann'><m:owner>bob</m:owner></m:guest>", "ann"),
+        ("owner=''/>", None),
+        ("/>", None),
+    ],
+)
+def test_memtides_own_metadata_says_whose_it_is(inside: str, owner: str | None) -> None:
+    """As an attribute or a child, for hosts whose management does not say; it is no setting that nobody knows."""
+    traits = parse_traits(domain(rest=f"<metadata><m:guest xmlns:m='{METADATA}' floor='2GiB' {inside}</metadata>"))
+
+    assert (traits.owner, traits.overrides) == (owner, {"floor": "2GiB"})
+
+
+def test_the_managements_word_on_the_owner_goes_before() -> None:
+    """OpenNebula knows whose a guest is better than what somebody wrote into ours."""
+    one = "<o:vm xmlns:o='http://opennebula.org/xmlns/libvirt/1.0'><o:uname>ann</o:uname></o:vm>"
+    own = f"<m:guest xmlns:m='{METADATA}' owner='bob'/>"
+
+    assert parse_traits(domain(rest=f"<metadata>{own}{one}</metadata>")).owner == "ann"
+
+
 BOMB = """<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <domain><title>&b;</title><devices><memballoon model='virtio'/></devices></domain>"""
 

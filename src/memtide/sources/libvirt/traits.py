@@ -14,6 +14,8 @@ __all__ = ["METADATA", "UNREADABLE", "parse_job", "parse_traits"]
 
 METADATA: Final = "https://memtide.org/guest/1"
 """Namespace of memtide's own element: ``<memtide:guest xmlns:memtide="…" manage="never" floor="2GiB"/>``."""
+OWNER: Final = "owner"
+"""Its attribute, or child, that says whose the guest is; all other attributes are settings."""
 _ONE: Final = "{http://opennebula.org/xmlns/libvirt/1.0}"
 _NOVA: Final = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
 OWNER_PATHS: Final = (f"metadata/{_ONE}vm/{_ONE}uname", f"metadata/{_NOVA}instance/{_NOVA}owner/{_NOVA}project")
@@ -61,8 +63,8 @@ def parse_traits(xml: str) -> GuestTraits:
         ),
         mergeable=not _has(backing, "nosharepages"),
         title=_text(domain.find("title")),
-        owner=next((found for path in OWNER_PATHS if (found := _text(domain.find(path)))), None),
-        overrides={} if own is None else dict(own.attrib),
+        owner=next((found for path in OWNER_PATHS if (found := _text(domain.find(path)))), None) or _own_owner(own),
+        overrides={} if own is None else {name: text for name, text in own.attrib.items() if name != OWNER},
     )  # fmt: skip
 
 
@@ -76,6 +78,13 @@ def _period(domain: ET.Element) -> int | None:
     text = "" if stats is None else stats.get("period", "")
     # isdecimal: int() also takes "1_0" and digits of other scripts
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0 else None  # noqa: PLR2004
+
+
+def _own_owner(own: ET.Element | None) -> str | None:
+    """Return whose the guest is by memtide's own element; the management's word, where there is one, goes before."""
+    if own is None:
+        return None
+    return " ".join(own.get(OWNER, "").split()) or _text(own.find(f"{{*}}{OWNER}"))
 
 
 def _has(parent: ET.Element | None, name: str) -> bool:
