@@ -120,6 +120,43 @@ def test_profit_can_be_a_loss(tmp_path: Path) -> None:
     assert ksm.missing == {}
 
 
+@pytest.mark.parametrize(
+    ("file", "text"), [("pages_sharing", "-5"), ("pages_shared", "-1"), ("run", "3"), ("run", "-1")]
+)
+def test_a_counter_that_cannot_be_is_unknown(tree: Path, file: str, text: str) -> None:
+    """KSM's counters have no sign and run is 0, 1 or 2: what else a damaged tree says is no number, with the reason."""
+    (tree / "sys/kernel/mm/ksm" / file).write_text(f"{text}\n")
+    host = HostReader(tree).sample(NOW_S)
+
+    assert host.ksm is None
+    assert f"/sys/kernel/mm/ksm/{file} says nothing that memtide understands" in host.missing["ksm"]
+
+
+def test_a_lesser_counter_that_cannot_be_leaves_the_rest(tree: Path) -> None:
+    """One odd file is one unknown."""
+    (tree / "sys/kernel/mm/ksm/pages_unshared").write_text("-7\n")
+    ksm = HostReader(tree).sample(NOW_S).ksm
+
+    assert ksm is not None
+    assert ksm.pages_unshared is None
+    assert "b'-7" in ksm.missing["pages_unshared"]
+
+
+@pytest.mark.parametrize(("kind", "says"), [("pipe", "is no file"), ("zeros", "is too large")])
+def test_what_is_no_kernel_file_makes_nobody_wait(tree: Path, kind: str, says: str) -> None:
+    """A pipe that nobody writes to, or a file without an end, is unknown with its reason."""
+    path = tree / "sys/kernel/mm/ksm/pages_sharing"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    host = HostReader(tree).sample(NOW_S)
+
+    assert host.ksm is None
+    assert f"/sys/kernel/mm/ksm/pages_sharing {says}" in host.missing["ksm"]
+
+
 def test_pages_of_64_kib(tree: Path) -> None:
     """The size of a page is the host's, not a guess: on 64 KiB pages 9000 saved ones are 562 MiB."""
     ksm = HostReader(tree, page_size_bytes=64 * KIB).sample(NOW_S).ksm

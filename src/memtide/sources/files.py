@@ -17,6 +17,8 @@ __all__ = ["KernelFiles"]
 T = TypeVar("T")
 
 _CHUNK_BYTES: Final = 64 * 1024
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""More than the longest command line that Linux allows (6 MiB). Only what is no kernel file is larger."""
 _REASONS: Final = {
     errno.ENOENT: "there is no {path}",
     errno.ENOTDIR: "there is no {path}",
@@ -24,6 +26,8 @@ _REASONS: Final = {
     errno.ENODEV: "there is no {path} any more",
     errno.EACCES: "this user may not read {path}",
     errno.EPERM: "this user may not read {path}",
+    errno.EFBIG: f"{{path}} is too large: more than {_MOST_BYTES >> 20} MiB",
+    errno.ESPIPE: "{path} is no file",
     errno.EOPNOTSUPP: "{path} is switched off in this kernel",
 }
 
@@ -50,7 +54,9 @@ class KernelFiles:
         """
         descriptor = self._open.get(path)
         if descriptor is None:
-            descriptor = self._open[path] = os.open(self._prefix + path, os.O_RDONLY | os.O_CLOEXEC)
+            # a pipe in a captured tree must not make anybody wait
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = self._open[path] = os.open(self._prefix + path, flags)
         try:
             data = _read_all(descriptor)
         except OSError:
@@ -105,4 +111,6 @@ def _read_all(descriptor: int) -> bytes:
     while chunk := os.pread(descriptor, _CHUNK_BYTES, offset):
         chunks.append(chunk)
         offset += len(chunk)
+        if offset > _MOST_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return b"".join(chunks)

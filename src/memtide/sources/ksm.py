@@ -8,7 +8,15 @@ from typing import Any, Final, NamedTuple
 from memtide.model.base import Missing
 from memtide.model.ksm import Ksm
 from memtide.sources.files import KernelFiles, reason
-from memtide.sources.parse import parse_choice, parse_cow_breaks, parse_number, parse_percent, parse_switch
+from memtide.sources.parse import (
+    parse_choice,
+    parse_count,
+    parse_cow_breaks,
+    parse_number,
+    parse_percent,
+    parse_run,
+    parse_switch,
+)
 from memtide.sources.parse_process import ProcessStat, parse_process_stat
 
 __all__ = ["KsmReader"]
@@ -37,26 +45,26 @@ class _File(NamedTuple):
 
 
 _NEEDED: Final = (
-    _File("run", parse_number),
-    _File("pages_shared", parse_number),
-    _File("pages_sharing", parse_number),
+    _File("run", parse_run),
+    _File("pages_shared", parse_count),
+    _File("pages_sharing", parse_count),
 )
 _FILES: Final = (
-    _File("pages_unshared", parse_number),
-    _File("pages_volatile", parse_number),
-    _File("pages_scanned", parse_number, "6.6"),
-    _File("pages_skipped", parse_number, "6.7"),
-    _File("pages_to_scan", parse_number),
-    _File("sleep_millisecs", parse_number),
-    _File("full_scans", parse_number),
-    _File("ksm_zero_pages", parse_number, "6.6", "zero_pages"),
+    _File("pages_unshared", parse_count),
+    _File("pages_volatile", parse_count),
+    _File("pages_scanned", parse_count, "6.6"),
+    _File("pages_skipped", parse_count, "6.7"),
+    _File("pages_to_scan", parse_count),
+    _File("sleep_millisecs", parse_count),
+    _File("full_scans", parse_count),
+    _File("ksm_zero_pages", parse_count, "6.6", "zero_pages"),
     _File("general_profit", parse_number, "6.4", "general_profit_bytes"),
     _File("merge_across_nodes", parse_switch),
-    _File("max_page_sharing", parse_number),
+    _File("max_page_sharing", parse_count),
     _File("smart_scan", parse_switch, "6.7"),
     _File("use_zero_pages", parse_switch),
     _File("advisor_mode", parse_choice, "6.8"),
-    _File("advisor_target_scan_time", parse_number, "6.8", "advisor_target_scan_time_s"),
+    _File("advisor_target_scan_time", parse_count, "6.8", "advisor_target_scan_time_s"),
     _File("advisor_max_cpu", parse_percent, "6.8", "advisor_max_cpu_ratio"),
 )
 

@@ -24,6 +24,7 @@ __all__ = [
     "parse_arc_reclaimable",
     "parse_cgroup_memory",
     "parse_choice",
+    "parse_count",
     "parse_cow_breaks",
     "parse_limit",
     "parse_meminfo",
@@ -31,6 +32,7 @@ __all__ = [
     "parse_number",
     "parse_percent",
     "parse_pressure",
+    "parse_run",
     "parse_switch",
     "parse_vmstat",
     "rows",
@@ -159,6 +161,7 @@ def parse_pressure(data: bytes) -> Pressure | None:
 # files with one value ------------------------------------------------------------------------------------------------
 
 _NUMBER: Final = re.compile(rb"\s*(-?\d{1,20})\s*\Z")
+_COUNT: Final = re.compile(rb"\s*(\d{1,20})\s*\Z")
 _CHOICE: Final = re.compile(rb"\[([a-z0-9_-]{1,40})\]")
 
 
@@ -168,9 +171,21 @@ def parse_number(data: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def parse_count(data: bytes) -> int | None:
+    """Return the whole number, never negative, that is all the file holds."""
+    match = _COUNT.match(data)
+    return int(match[1]) if match else None
+
+
+def parse_run(data: bytes) -> int | None:
+    """Return what KSM's ``run`` holds: 0, 1 or 2; the kernel knows no other."""
+    number = parse_count(data)
+    return number if number in {0, 1, 2} else None
+
+
 def parse_percent(data: bytes) -> float | None:
-    """Return a file's whole percentage as a ratio."""
-    number = parse_number(data)
+    """Return a file's whole percentage, never negative, as a ratio."""
+    number = parse_count(data)
     return None if number is None else number / 100
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from memtide.model.base import Missing, Model
 from memtide.sources.cgroup import guest_memory_file
 from memtide.sources.files import KernelFiles
-from memtide.sources.parse import parse_number
+from memtide.sources.parse import parse_count, parse_number
 from memtide.sources.parse_process import (
     ProcessKsm,
     parse_cgroup_paths,
@@ -129,7 +129,7 @@ class ProcessReader:
         why = unread.get("", f"/{folder}/ksm_stat of this kernel does not say")
         merging_pages = ksm.merging_pages
         if merging_pages is None:  # until 6.3
-            merging_pages = self._files.parsed(f"{folder}/ksm_merging_pages", parse_number, missing, "merged_bytes")
+            merging_pages = self._files.parsed(f"{folder}/ksm_merging_pages", parse_count, missing, "merged_bytes")
         if ksm.zero_pages is None:
             missing["ksm_zero_bytes"] = f"{why} (it came with Linux 6.6)"
         if ksm.profit_bytes is None:
