@@ -163,6 +163,21 @@ def test_a_command_line_tells_how_a_guest_is_built(words: list[str], trait: str)
     assert changed == {trait}
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("guest=vm\x1b[2J\nKSM on other,debug-threads=on", "vm[2JKSM on other"),
+        ("a\u202eb\x9b1m\t\x7f", "ab1m"),
+        ("guest=" + "x" * 200, "x" * 64),
+        ("guest=żółw 1", "żółw 1"),
+        ("guest=\x1b\x07", "u"),
+    ],
+)
+def test_a_name_cannot_paint_the_terminal(said: str, name: str) -> None:
+    """What a command line calls its guest is text of one line, and not without end."""
+    assert parse_qemu_guest("u", 1, ["qemu", "-name", said], ProcessFacts()).name == name
+
+
 # --- a daemon ---------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from memtide.units import GIB, KIB, MIB
 __all__ = ["guests_of_tree", "parse_qemu_guest", "uptime_s"]
 
 _NAME: Final = re.compile(r"(?:^|,)(?:guest=)?([^,=]+)(?:,|\Z)")
+_NAME_MOST: Final = 64
 _SIZE: Final = re.compile(r"(?:^|,)(?:size=)?(\d{1,12})([kKmMgG]?)(?:,|\Z)")
 _UNITS: Final = {"k": KIB, "": MIB, "m": MIB, "g": GIB}
 _UPTIME: Final = re.compile(rb"(\d{1,12}\.\d{1,4}) ")
@@ -53,13 +54,12 @@ def parse_qemu_guest(uuid: str, pid: int, words: list[str], facts: ProcessFacts)
     """Return a guest by its QEMU's command line; what that does not say is as QEMU has it by default."""
     options = [(option.lstrip("-"), value) for option, value in itertools.pairwise(words) if option.startswith("-")]
     said = dict(reversed(options))
-    name = _NAME.search(said.get("name", ""))
     maximum_bytes = _memory_bytes(said.get("m", ""))
     backing = " ".join(value for option, value in options if option in {"object", "mem-path", "machine"})
     mapped = "mem-path" in said or "hugepages" in backing
     return Guest(
         uuid=uuid,
-        name=name[1] if name else uuid,
+        name=_name(said.get("name", "")) or uuid,
         state=GuestState.RUNNING,
         observed=Observed(
             maximum_bytes=maximum_bytes,
@@ -87,6 +87,15 @@ def uptime_s(root: Path) -> float | None:
 def _parse_uptime(data: bytes) -> float | None:
     match = _UPTIME.match(data)
     return float(match[1]) if match else None
+
+
+def _name(text: str) -> str:
+    """Return the name in what ``-name`` says, fit for a terminal; empty: there is none.
+
+    Whoever starts a process chooses its command line, so nothing that would move the cursor or the text gets through.
+    """
+    match = _NAME.search(text)
+    return "".join(filter(str.isprintable, match[1]))[:_NAME_MOST].strip() if match else ""
 
 
 def _memory_bytes(text: str) -> int:
