@@ -36,9 +36,11 @@ REASON = Reason(code=ReasonCode.RESTORE)
 SIZES = st.integers(0, 1 << 46)
 
 
-def host(*, sharing: int, shared: int = 100, zero: int | None = 0, available_bytes: int = 8 * GIB) -> Host:
+def host(
+    *, sharing: int, shared: int = 100, zero: int | None = 0, available_bytes: int = 8 * GIB, run: int = 1
+) -> Host:
     """Return a host with so many merged pages."""
-    ksm = Ksm(page_size_bytes=PAGE, run=1, pages_shared=shared, pages_sharing=sharing, zero_pages=zero)
+    ksm = Ksm(page_size_bytes=PAGE, run=run, pages_shared=shared, pages_sharing=sharing, zero_pages=zero)
     return msgspec.structs.replace(make.host(available_bytes=available_bytes), ksm=ksm)
 
 
@@ -323,11 +325,12 @@ def test_the_plan_names_who_would_merge_all_again() -> None:
 class Daemon:
     """A daemon on a host where nothing is merged: its parts and its loop, as far as undoing needs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, run: int = 0) -> None:
         self.kept: dict[str, str] = {}
         self.noted: list[SetKsm] = []
         self.clock = SimpleNamespace(now_s=lambda: 1000.0)
-        self.host = SimpleNamespace(sample=lambda _now_s: host(sharing=0, shared=0))
+        self.written: list[SetKsm] = []
+        self.host = SimpleNamespace(sample=lambda _now_s: host(sharing=0, shared=0, run=run))
         self.ledger, self.store, self.unmerger = self, self, self
 
     async def note(self, settings: SetKsm, _now_s: float) -> None:
@@ -344,6 +347,7 @@ class Daemon:
 
     async def carry_out(self, actions: tuple[SetKsm, ...]) -> list[Outcome]:
         """Say that it is written."""
+        self.written += actions
         return [Outcome(action=actions[0], result=Result.DONE, asked_at_s=1000.0, closed_at_s=1000.0)]
 
     async def event(self, event: Any) -> None:
@@ -356,14 +360,31 @@ async def asked(daemon: Any, will: Will, **more: Any) -> list[UnmergeView]:
 
 
 async def test_a_hold_is_replaced_by_a_shorter_one() -> None:
-    """Asked again for a second, with nothing merged, it is over after that second, also after a restart."""
+    """Asked again for a second, with nothing merged, it is over after that second, also after a restart.
+
+    Nothing is written: the law would leave alone for ten minutes what was set by hand.
+    """
     daemon, will = Daemon(), Will(Limits())
     will.hold_ksm(90_000.0)
     views = await asked(daemon, will, for_s=1.0)
 
     assert views[-1].phase is UnmergePhase.DONE
+    assert unmerge_line(views[-1]) == "done: nothing is merged, host has 8.00 GiB"
+    assert (daemon.written, daemon.noted) == ([], [])
     assert daemon.kept == {KSM_HOLD: "1001.0"}
     assert will.at(1001.0, ()).ksm_held_until_s is None
+
+
+@pytest.mark.parametrize(("run", "more"), [(1, {}), (0, {"max_page_sharing": 64})])
+async def test_what_is_to_be_written_is_written_though_nothing_is_merged(run: int, more: dict[str, Any]) -> None:
+    """A ksmd that scans is ended, a setting is set."""
+    daemon = Daemon(run=run)
+    await asked(daemon, Will(Limits()), for_s=60.0, **more)
+
+    assert [write.files for write in daemon.written] == [
+        {"run": "0"} | {key: str(value) for key, value in more.items()}
+    ]
+    assert daemon.noted == daemon.written
 
 
 @pytest.mark.parametrize("sharers", [1, 1 << 31, -5])

@@ -45,11 +45,19 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
         yield end
         return
     settings = _settings(request, host.ksm)
-    await parts.ledger.note(settings, now_s)
+    only_hold = not request.files and _is_apart(host.ksm)
+    if not only_hold:
+        await parts.ledger.note(settings, now_s)
     until_s = now_s + request.for_s
     # before the first stage: the law must not start ksmd again in the middle
     will.hold_ksm(until_s)
     await parts.store.keep(KSM_HOLD, str(until_s))
+    if only_hold:
+        # nothing is written, so nothing was set by hand that the law would leave alone for longer than asked
+        done = msgspec.structs.replace(end, phase=UnmergePhase.DONE, left_bytes=0, held_until_s=until_s)
+        await _tell(parts, loop, request, done)
+        yield done
+        return
     async for view in take_apart(lambda: parts.host.sample(parts.clock.now_s()), reserve_bytes, parts.unmerger):
         held = msgspec.structs.replace(view, held_until_s=until_s)
         if view.phase is UnmergePhase.DONE:
@@ -57,6 +65,11 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
         if view.phase is not UnmergePhase.STAGE:
             await _tell(parts, loop, request, held)
         yield held
+
+
+def _is_apart(ksm: Ksm) -> bool:
+    """Return whether ksmd rests and nothing is merged."""
+    return ksm.run == 0 and ksm.pages_sharing + ksm.pages_shared + (ksm.zero_pages or 0) == 0
 
 
 def _settings(request: UnmergeRequest, ksm: Ksm) -> SetKsm:

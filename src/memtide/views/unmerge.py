@@ -82,7 +82,8 @@ def unmerge_line(view: UnmergeView) -> str:
     rest = f"; {view.detail}" if view.detail else ""
     if view.phase is UnmergePhase.STOPPED:
         return f"stopped after stage {view.stages}: {apart}; at most {_size(view.left_bytes)} stay merged{rest}"
-    return f"done after stage {view.stages}: {apart}{rest}"
+    what = f" after stage {view.stages}: {apart}" if view.stages else f": nothing is merged, {host}"
+    return f"done{what}{rest}"
 
 
 def _size(size_bytes: int | None) -> str:
