@@ -166,6 +166,22 @@ def test_a_sweep_that_still_pays_goes_on() -> None:
     assert end.reason.numbers["found_bytes"] == 18000 * PAGE
 
 
+def test_a_sweep_for_a_new_guest_ends_when_that_is_merged() -> None:
+    """Its pages stand together; the second visit of all the others would bring nothing and cost as much again."""
+    bench = converged()
+    bench.guests.append(twin("d"))
+    bench.until()
+    pages, looked, cpu = 1200 * MIB // PAGE, bench.values["pages_scanned"], bench.values["ksmd_cpu_s_total"]
+    saved = bench.values["pages_sharing"]
+    bench.tick(pages_scanned=looked + int(1.1 * pages), ksmd_cpu_s_total=cpu + 1, pages_unshared=pages - saved)
+    bench.tick(pages_scanned=looked + int(1.3 * pages), ksmd_cpu_s_total=cpu + 2, pages_sharing=saved + 40_000)
+    assert bench.values["run"] == 1
+    bench.tick(pages_scanned=looked + int(1.6 * pages), ksmd_cpu_s_total=cpu + 2.5)
+
+    assert bench.values["run"] == 0
+    assert bench.code is ReasonCode.KSM_CONVERGED
+
+
 def test_nothing_new_nothing_done() -> None:
     """A converged host is left in peace until it is looked at again, a quarter of an hour later."""
     bench = converged()
@@ -192,17 +208,30 @@ def test_looks_that_find_nothing_become_rarer() -> None:
 
 
 def test_waiting_ends_when_it_has_cost_as_much_as_a_sweep() -> None:
-    """Twice the broken memory is merged again after half the time."""
+    """Twice the broken memory is merged again after half the time, as long as more keeps coming."""
     waits = []
-    for broken_mib in (200, 400):
+    for broken_mib in (400, 800):
         bench = converged()
-        rested_s = bench.now_s
-        bench.tick(cow_breaks_total=broken_mib * MIB // PAGE)
-        bench.until(limit=400)
+        rested_s, breaks = bench.now_s, broken_mib * MIB // PAGE
+        while bench.tick(cow_breaks_total=breaks) is None:
+            breaks += MIB // PAGE
         assert bench.code is ReasonCode.KSM_WORTH
         waits.append(bench.now_s - rested_s)
 
-    assert waits[0] == pytest.approx(2 * waits[1], rel=0.15)
+    assert waits[0] == pytest.approx(2 * waits[1], rel=0.2)
+
+
+def test_what_has_come_to_rest_is_merged_sooner() -> None:
+    """Memory that still changes is soon parted again; when nothing new came for a while the price is higher."""
+    waits = []
+    for more in (0, MIB // PAGE):
+        bench = converged()
+        rested_s, breaks = bench.now_s, 150 * MIB // PAGE
+        while bench.tick(cow_breaks_total=breaks) is None:
+            breaks += more
+        waits.append(bench.now_s - rested_s)
+
+    assert waits[0] < 0.8 * waits[1]
 
 
 def test_a_shorter_host_waits_less() -> None:

@@ -37,6 +37,9 @@ __all__ = [
     "KSM_LOOK_LAST_S",
     "KSM_LOOK_RATIO",
     "KSM_PRICE_CPU_PER_GIB",
+    "KSM_QUIET_BYTES",
+    "KSM_QUIET_FACTOR",
+    "KSM_QUIET_S",
     "KSM_SETTLED_S",
     "KSM_SLEEP_MS",
     "KSM_SWEEP_S",
@@ -185,13 +188,18 @@ ASK_AGAIN_S: Final = 60.0
 
 # --- KSM -------------------------------------------------------------------------------------------------
 KSM_PRICE_CPU_PER_GIB: Final = {
-    HostState.HIGH: 0.5,
+    HostState.HIGH: 0.25,
     HostState.SOFT: 2.0,
     HostState.HARD: 8.0,
     HostState.LOW: 30.0,
 }
-"""What a GiB that could be merged and is not costs per second, in CPU seconds of ksmd. In calm half a core: guests of
-the lab that rewrite 2.7 MiB/s then have 93 % merged on average for 4 % of a core. The worst two are "now"."""
+"""What a GiB that could be merged and is not costs per second, in CPU seconds of ksmd. In calm twice what makes KSM
+worth it as a whole (8 GiB a core): a sweep is paid once, and its memory stays. The worst two are "now"."""
+KSM_QUIET_S: Final = 25.0
+KSM_QUIET_BYTES: Final = 1 * MIB
+KSM_QUIET_FACTOR: Final = 4.0
+"""When no more than so little became new for so long, the price is so many times higher: what has come to rest stays
+merged, what still changes is soon parted again."""
 KSM_WORTH_BYTES_PER_CPU_S: Final = {
     HostState.HIGH: 8 * MIB,
     HostState.SOFT: 4 * MIB,
@@ -212,7 +220,7 @@ KSM_SETTLED_S: Final = {
     HostState.LOW: 0.0,
 }
 """A new guest is gone through after so long: while it boots it still writes what would be merged."""
-KSM_SWEEP_S: Final = 15.0
+KSM_SWEEP_S: Final = 25.0
 """A sweep of a calm host takes about so long: a guest is merged within a minute, to stop a tick late costs little."""
 KSM_CALM_RATIO: Final = 0.3
 """And no more than this share of a CPU."""

@@ -33,6 +33,9 @@ from memtide.policy.constants import (
     KSM_LOOK_FIRST_S,
     KSM_LOOK_LAST_S,
     KSM_PRICE_CPU_PER_GIB,
+    KSM_QUIET_BYTES,
+    KSM_QUIET_FACTOR,
+    KSM_QUIET_S,
     KSM_SETTLED_S,
     KSM_SWEEP_S,
     KSM_WORTH_BYTES_PER_CPU_S,
@@ -130,7 +133,10 @@ def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s
     unsettled_bytes = track.signs.unseen_bytes - sum(known.new_bytes for known in settled)
     waiting_bytes = likely_bytes - track.grown_hit_ratio * unsettled_bytes
     elapsed_s = max(0.0, now_s - track.at_s) if track.at_s else 0.0
-    owed_cpu_s = track.owed_cpu_s + KSM_PRICE_CPU_PER_GIB[state] * waiting_bytes / GIB * elapsed_s
+    track = _stirred(track, now_s)
+    quiet = now_s - track.stirred_at_s >= KSM_QUIET_S
+    price = KSM_PRICE_CPU_PER_GIB[state] * (KSM_QUIET_FACTOR if quiet else 1.0)
+    owed_cpu_s = track.owed_cpu_s + price * waiting_bytes / GIB * elapsed_s
     track = msgspec.structs.replace(track, owed_cpu_s=owed_cpu_s, at_s=now_s)
     cause, guests = _cause(track, ksm, state, now_s)
     if cause is None:
@@ -152,6 +158,14 @@ def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s
         lowest_pages=start.saved_pages,
     )
     return msgspec.structs.replace(track, sweep=sweep)
+
+
+def _stirred(track: KsmTrack, now_s: float) -> KsmTrack:
+    """Return the track that knows when memory last became new."""
+    new_bytes = track.signs.new_bytes
+    if abs(new_bytes - track.stirred_bytes) < KSM_QUIET_BYTES and track.stirred_at_s <= now_s:
+        return track
+    return msgspec.structs.replace(track, stirred_bytes=new_bytes, stirred_at_s=now_s)
 
 
 def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[ReasonCode | None, tuple[str, ...]]:

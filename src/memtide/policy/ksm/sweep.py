@@ -18,8 +18,11 @@ from memtide.policy.ksm.signs import Known, tracked_pages
 
 __all__ = ["LOOKS", "Mark", "Sweep", "advance", "is_over", "is_stalled", "mark", "set_back"]
 
-LOOKS: Final = 2.1
+LOOKS: Final = 2.05
 """A little more than two: guests grow meanwhile, and the round ends somewhere else than where it began."""
+DONE_RATIO: Final = 0.8
+DRY_ROUND: Final = 0.2
+"""New guests are merged when so much of what was expected of them is, and for such a part of a round no more came."""
 ROUNDS_UNCOUNTED: Final = 3
 """On a kernel that does not count looks (before 6.6): one may be half over when the sweep begins."""
 LONGEST: Final = 1.6
@@ -69,6 +72,8 @@ class Sweep(Model, frozen=True, kw_only=True):
     """ksmd's books became smaller since the look before."""
     pays: bool = True
     """What was found since the look before was worth its CPU."""
+    paid_looks: int = 0
+    """How far it was when that was so last."""
 
     @property
     def new_bytes(self) -> int:
@@ -113,13 +118,15 @@ def advance(sweep: Sweep, ksm: Ksm, state: HostState) -> Sweep:
     now = mark(ksm)
     spent_cpu_s = (now.cpu_s_total or 0.0) - (sweep.last.cpu_s_total or 0.0)
     found_bytes = (now.saved_pages - sweep.last.saved_pages) * ksm.page_size_bytes
-    return msgspec.structs.replace(
+    pays = spent_cpu_s > LEAST_CPU_S and found_bytes >= spent_cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state]
+    sweep = msgspec.structs.replace(
         sweep,
         last=now,
         lowest_pages=min(sweep.lowest_pages, now.saved_pages),
         shrinks=now.tracked_pages < sweep.last.tracked_pages,
-        pays=spent_cpu_s > LEAST_CPU_S and found_bytes >= spent_cpu_s * KSM_WORTH_BYTES_PER_CPU_S[state],
+        pays=pays,
     )
+    return msgspec.structs.replace(sweep, paid_looks=sweep.looks or 0) if pays else sweep
 
 
 def set_back(sweep: Sweep, now_s: float) -> Sweep:
@@ -134,8 +141,14 @@ def is_over(sweep: Sweep, ksm: Ksm) -> bool:
         return _is_off_the_books(sweep)
     if sweep.looks is None:
         return sweep.last.scans - sweep.first.scans >= ROUNDS_UNCOUNTED and not sweep.pays
-    plan = LOOKS * tracked_pages(ksm)
-    return 0 < sweep.looks >= plan * (LONGEST if sweep.pays else 1.0)
+    round_pages = tracked_pages(ksm)
+    if 0 < sweep.looks >= LOOKS * round_pages * (LONGEST if sweep.pays else 1.0):
+        return True
+    # new guests stand together in ksmd's list and are merged in one go: the others' second visit is not needed
+    found_bytes = sweep.found_pages * ksm.page_size_bytes
+    as_expected = found_bytes >= DONE_RATIO * sweep.expected_bytes > 0
+    dry = sweep.looks - sweep.paid_looks >= DRY_ROUND * round_pages
+    return sweep.cause is ReasonCode.KSM_NEW_GUEST and sweep.looks > round_pages and as_expected and dry
 
 
 def is_stalled(sweep: Sweep, ksm: Ksm) -> bool:

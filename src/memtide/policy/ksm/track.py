@@ -35,6 +35,9 @@ class KsmTrack(Model, frozen=True, kw_only=True):
     signs: Signs = Signs()
     books: Books = Books()
     account: Account = Account()
+    stirred_bytes: int = 0
+    """New memory when more of it last appeared."""
+    stirred_at_s: float = 0.0
     owed_cpu_s: float = 0.0
     """What waiting has cost since the last sweep."""
     swept_at_s: float | None = None
