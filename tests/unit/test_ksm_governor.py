@@ -634,6 +634,18 @@ def test_what_an_operator_restored_is_left_alone() -> None:
     assert bench.code is ReasonCode.KSM_HELD
 
 
+def test_a_shorter_hold_than_ten_minutes_counts() -> None:
+    """An operator who had it undone for a minute has said for how long."""
+    bench = converged()
+    reason = Reason(code=ReasonCode.OPERATOR, numbers={"for_s": 60.0})
+    bench.answer(SetKsm(files={"run": "0"}, before={}, reason=reason), Result.DONE)
+    bench.tick()
+    assert bench.code is ReasonCode.KSM_HELD
+    bench.now_s += 60
+    bench.tick()
+    assert bench.code is not ReasonCode.KSM_HELD
+
+
 def test_an_observer_says_what_it_would_do_and_nothing_goes_wrong() -> None:
     """Nothing is sent, so nothing moves: the advice stays the same."""
     bench = Bench(acting=False)

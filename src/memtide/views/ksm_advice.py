@@ -43,8 +43,10 @@ def why_not(guest: Guest) -> str | None:
 
 
 def owners(guests: Iterable[Guest]) -> tuple[str, ...]:
-    """Return who owns the guests that can share, as far as that is known."""
-    return tuple(sorted({guest.traits.owner for guest in guests if guest.traits.owner and why_not(guest) is None}))
+    """Return who owns the guests that can share; of unknown owners, where others are known, as another one."""
+    whose = {guest.traits.owner for guest in guests if why_not(guest) is None}
+    known = sorted(owner for owner in whose if owner)
+    return (*known, "unknown") if known and None in whose else tuple(known)
 
 
 def _writers(scene: KsmScene) -> list[KsmAdvice]:

@@ -103,7 +103,7 @@ def answered(track: KsmTrack, action: SetKsm, reply: Reply) -> KsmTrack:
     else:
         return track
     if action.reason.code in BY_HAND and reply.result in {Result.DONE, Result.PARTIAL}:
-        books = rights.by_hand(books, read_at_s)
+        books = rights.by_hand(books, action.reason, read_at_s)
     return msgspec.structs.replace(track, books=books)
 
 

@@ -112,9 +112,11 @@ def refused(books: Books, why: str, read_at_s: float) -> Books:
     )
 
 
-def by_hand(books: Books, read_at_s: float) -> Books:
+def by_hand(books: Books, reason: Reason, read_at_s: float) -> Books:
     """Return the books after an operator's write through memtide: his settings, and his ksmd if it runs."""
-    return msgspec.structs.replace(books, held_until_s=read_at_s + FOREIGN_HOLD_S, started=False)
+    for_s = reason.numbers.get("for_s", FOREIGN_HOLD_S)
+    hold_s = min(FOREIGN_HOLD_S, for_s) if isinstance(for_s, int | float) else FOREIGN_HOLD_S
+    return msgspec.structs.replace(books, held_until_s=read_at_s + hold_s, started=False)
 
 
 def owners(snapshot: Snapshot) -> tuple[str, ...]:
