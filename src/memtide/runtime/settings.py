@@ -120,7 +120,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     _row("ksm.max_cpu", percentage(1, 100), "ksmd has at most this share of one CPU on average.", default="70%"),
     _row("ksm.tenants", choice(Tenants),
          "While guests of several owners are here (OpenNebula, nova or memtide's own metadata say whose they are). "
-         "warn: merge, and say so.          "apart: do not start KSM; from inside a guest merging can be timed.", default="warn"),
+         "warn: merge, and say so. apart: do not start KSM; from inside a guest merging can be timed.",
+         default="warn"),
     _row("on_stop.guests", choice(OnStop),
          "keep: guests keep the size they have. restore: they get their original size back, as far as the host can.",
          default="keep"),
