@@ -53,7 +53,7 @@ BROKEN: dict[str, tuple[str, str | list[str]]] = {
     "misspelt setting": ("[law]\nperod = '2s'", "2: there is no setting 'perod' in [law]; did you mean 'period'?"),
     "spelt with a dash": ("[law]\nboot-grace = '2s'", "2: there is no setting 'boot-grace' in [law]; did you mean 'boot_grace'?"),
     "setting of another section": ("[host]\nperiod = '2s'", "2: there is no setting 'period' in [host]; it belongs in [law] or [stats]"),
-    "strange setting": ("[ksm]\nturbo = true", "2: there is no setting 'turbo' in [ksm]; known: 'manage'"),
+    "strange setting": ("[ksm]\nturbo = true", "2: there is no setting 'turbo' in [ksm]; known: 'manage', 'max_cpu', 'tenants'"),
     "rules": ("[[rules]]\nmatch = 'a'", "1: there is no section [rules]; did you mean [[rule]]?"),
     "misspelt section": ("\n[hosts]\nreserve = '1GiB'", "2: there is no section [hosts]; did you mean [host]?"),
     "strange section": ("[zebra]", "1: there is no section [zebra]; known: [host], [law], [guests], [[rule]], [stats], [ksm], [on_stop], [libvirt], [store], [control]"),
