@@ -30,6 +30,7 @@ __all__ = [
     "KERNEL_SHARE_DEFAULT_BYTES",
     "KERNEL_SHARE_DEFAULT_RATIO",
     "KSM_CALM_RATIO",
+    "KSM_CALM_SLEEP_MS",
     "KSM_HIT_DEFAULT",
     "KSM_LEAST_BYTES",
     "KSM_LOOK_COST_CPU_S",
@@ -188,16 +189,16 @@ ASK_AGAIN_S: Final = 60.0
 
 # --- KSM -------------------------------------------------------------------------------------------------
 KSM_PRICE_CPU_PER_GIB: Final = {
-    HostState.HIGH: 0.25,
+    HostState.HIGH: 0.125,
     HostState.SOFT: 2.0,
     HostState.HARD: 8.0,
     HostState.LOW: 30.0,
 }
-"""What a GiB that could be merged and is not costs per second, in CPU seconds of ksmd. In calm twice what makes KSM
-worth it as a whole (8 GiB a core): a sweep is paid once, and its memory stays. The worst two are "now"."""
+"""What a GiB that could be merged and is not costs per second, in CPU seconds of ksmd. In calm it is what KSM
+as a whole must be worth (8 GiB a core, ``memtide ksm``). The worst two are "now"."""
 KSM_QUIET_S: Final = 25.0
 KSM_QUIET_BYTES: Final = 1 * MIB
-KSM_QUIET_FACTOR: Final = 4.0
+KSM_QUIET_FACTOR: Final = 8.0
 """When no more than so little became new for so long, the price is so many times higher: what has come to rest stays
 merged, what still changes is soon parted again."""
 KSM_WORTH_BYTES_PER_CPU_S: Final = {
@@ -225,7 +226,9 @@ KSM_SWEEP_S: Final = 25.0
 KSM_CALM_RATIO: Final = 0.3
 """And no more than this share of a CPU."""
 KSM_SLEEP_MS: Final = 10
-"""Between two batches: short, so that batches are, and a write to ``run`` need not wait."""
+"""Between two batches at full speed: short, so that batches are, and a write to ``run`` need not wait."""
+KSM_CALM_SLEEP_MS: Final = 100
+"""The same in calm: ten times as many pages in one go cost a tenth less each."""
 KSM_LOOK_FIRST_S: Final = 900.0
 KSM_LOOK_LAST_S: Final = 6 * 3600.0
 """Without a sign ksmd looks again after the first; twice as late each time it found nothing, up to the last."""

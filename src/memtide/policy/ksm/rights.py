@@ -151,6 +151,6 @@ def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> 
             ReasonCode.KSM_TENANTS,
             {"owners": ", ".join(whose)},
         ),
-        (len(signs.guests) < LEAST_GUESTS, ReasonCode.KSM_NOTHING_TO_MERGE, {}),
+        (len(signs.guests) < LEAST_GUESTS, ReasonCode.KSM_NOTHING_TO_MERGE, {"mergeable": len(signs.guests)}),
     )
     return next((Reason(code=code, numbers=numbers) for holds, code, numbers in rows if holds), None)
