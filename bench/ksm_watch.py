@@ -91,7 +91,7 @@ def _guest(pid: int) -> GuestSample | None:
     try:
         resident_pages = int((PROC / str(pid) / "statm").read_text().split()[1])
         merged_pages = int((PROC / str(pid) / "ksm_merging_pages").read_text())
-    except (OSError, IndexError):
+    except (OSError, IndexError, ValueError):  # of a process that ends the files are empty, or not there
         return None
     return GuestSample(rss_bytes=resident_pages * PAGE_BYTES, merged_bytes=merged_pages * PAGE_BYTES)
 

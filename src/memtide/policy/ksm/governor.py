@@ -63,6 +63,8 @@ LEARN: Final = 0.5
 """The weight of the latest sweep in what is learned of all."""
 MOSTLY: Final = 0.7
 """A sweep tells about one kind of new memory when so much of what it had to look through was of that kind."""
+POOR: Final = 0.25
+"""New guests that merged less than such a part of what others did may have their twins among what was passed over."""
 BY_HAND: Final = frozenset({ReasonCode.OPERATOR, ReasonCode.RESTORE})
 
 
@@ -247,7 +249,9 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
         broken_hit_ratio=_hit_ratio(track.broken_hit_ratio, sweep.broken_bytes, found_bytes, sweep),
         look_costs_cpu_s=costs,
         look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
-        closer=sweep.cause is ReasonCode.KSM_NEW_GUEST and passed_over and 2 * found_bytes < sweep.expected_bytes,
+        closer=sweep.cause is ReasonCode.KSM_NEW_GUEST
+        and passed_over
+        and found_bytes < POOR * track.grown_hit_ratio * sweep.grown_bytes,
     )
 
 
