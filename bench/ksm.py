@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from bench.ksm_managers import MANAGERS
 from bench.ksm_plan import SETTINGS
 from bench.ksm_result import Run
 from bench.ksm_run import measure
 from bench.ksm_table import table, verdicts
+from bench.run_files import add, read
 from lab import LabError
 
+BENCH: Final = "bench.ksm"
 DEFAULT_MANAGERS: Final = "tide,ksmtuned,advisor,always-on"
 
 
@@ -41,7 +42,7 @@ DEFAULT_MANAGERS: Final = "tide,ksmtuned,advisor,always-on"
 def main(*, setting: str, managers: str, minutes: float, out: Path | None, tables: tuple[Path, ...]) -> None:
     """Compare ways to steer KSM on real guests."""
     if tables:
-        show([run for file in tables for run in saved(file)])
+        show([run for file in tables for run in read(file, Run, BENCH)])
         return
     wanted = [name.strip() for name in managers.split(",")]
     if unknown := [name for name in wanted if name not in MANAGERS]:
@@ -52,20 +53,8 @@ def main(*, setting: str, managers: str, minutes: float, out: Path | None, table
         run = measure(name, SETTINGS[setting], minutes=minutes, progress=click.echo)
         runs.append(run)
         if out is not None:
-            out.write_bytes(msgspec.json.encode([*(saved(out) if out.exists() else ()), run]))
+            add(out, run, BENCH)
     show(runs)
-
-
-def saved(file: Path) -> list[Run]:
-    """Return the runs of a file.
-
-    Raises:
-        ClickException: it is none of ours.
-    """
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=list[Run])
-    except msgspec.DecodeError as problem:
-        raise click.ClickException(f"{file} has no runs of bench.ksm: {problem}") from problem
 
 
 def show(runs: Sequence[Run]) -> None:

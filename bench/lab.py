@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Final, get_args
 
 import click
-import msgspec
 
 from bench.lab_managers import LAWS
 from bench.lab_result import Run
 from bench.lab_run import measure
 from bench.lab_settings import PERIOD_S, SETTINGS, WARM_UP_S, Setting
 from bench.lab_table import table, verdicts
+from bench.run_files import add, read
 from lab import LabError
 from lab.guest import Fill
 from memtide.units import GIB, MIB
 
+BENCH: Final = "bench.lab"
 DEFAULT_LAWS: Final = ("unshort", "kernel", "fixed", "by-state", "tide")
 
 
@@ -59,7 +60,7 @@ def main(  # noqa: PLR0913 - one for each option
     if tables:
         if len(tables) > 1:
             click.echo(f"Runs from {len(tables)} files together, not made in one go: {', '.join(map(str, tables))}\n")
-        show([run for file in tables for run in saved(file)])
+        show([run for file in tables for run in read(file, Run, BENCH)])
         return
     wanted = [law.strip() for law in laws.split(",")]
     if unknown := [law for law in wanted if law not in LAWS]:
@@ -74,20 +75,8 @@ def main(  # noqa: PLR0913 - one for each option
                 run = measure(law, SETTINGS[name], minutes=minutes, fill=fill, mom=mom, progress=click.echo)
                 runs.append(run)
                 if out is not None:
-                    out.write_bytes(msgspec.json.encode([*(saved(out) if out.exists() else ()), run]))
+                    add(out, run, BENCH)
     show(runs)
-
-
-def saved(file: Path) -> list[Run]:
-    """Return the runs of a file.
-
-    Raises:
-        ClickException: it is none of ours.
-    """
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=list[Run])
-    except msgspec.DecodeError as problem:
-        raise click.ClickException(f"{file} has no runs of bench.lab: {problem}") from problem
 
 
 def show(runs: Sequence[Run]) -> None:

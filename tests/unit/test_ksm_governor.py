@@ -19,9 +19,11 @@ from memtide.model.snapshot import Absent, Snapshot
 from memtide.policy.constants import FOREIGN_HOLD_S, KSM_LOOK_FIRST_S
 from memtide.policy.ksm.governor import answered, steer
 from memtide.policy.ksm.rights import HANDS_OFF
+from memtide.policy.ksm.signs import can_merge
 from memtide.policy.ksm.speed import Account, files_for, refilled
 from memtide.policy.ksm.track import KsmTrack
 from memtide.units import GIB, MIB
+from memtide.views.ksm_advice import why_not
 
 PAGE = 4096
 TICK_S = 2.0
@@ -527,6 +529,16 @@ def test_guests_that_cannot_be_merged_are_no_reason_to_scan() -> None:
 
     assert stop is not None
     assert (stop.files, stop.reason.code) == ({"run": "0"}, ReasonCode.KSM_NOTHING_TO_MERGE)
+
+
+@pytest.mark.parametrize("name", ["huge_pages", "shared_memory", "passthrough", "mergeable", "locked", None])
+def test_the_law_and_the_report_agree_on_who_cannot_be_merged(name: str | None) -> None:
+    """What ksmd is not woken for is what the report has a reason for, and nothing else."""
+    trait = {} if name is None else {name: name != "mergeable"}
+    some = twin("a", traits=GuestTraits(has_balloon=True, **trait))
+
+    assert can_merge(some) == (why_not(some) is None)
+    assert can_merge(some) == (name in {"locked", None})
 
 
 def test_a_refusal_is_not_repeated_every_tick() -> None:

@@ -1,7 +1,7 @@
 """Writes the files below /sys/kernel/mm/ksm, one after the other, and reads each of them back.
 
 A file that holds the wanted value already is not written. One that fails does not stop the others: a setting that
-this kernel lacks (the advisor, before 6.7) must not keep KSM from being switched on or off.
+this kernel lacks (the advisor, before 6.8) must not keep KSM from being switched on or off.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 
 from memtide.model.action import Action, Reply, Result, SetKsm
 
-__all__ = ["KsmActuator"]
+__all__ = ["NOT_ALLOWED", "KsmActuator"]
 
 _FOLDER: Final = "sys/kernel/mm/ksm"
 _SETTINGS: Final = frozenset(
@@ -41,11 +41,14 @@ _WHY_THIS_FILE: Final = {
     ("max_page_sharing", errno.EBUSY): _STILL_SHARED.format("max-page-sharing N"),
     ("pages_to_scan", errno.EINVAL): "the kernel's own advisor sets it (advisor_mode)",
 }
-_WHY: Final = {
-    errno.ENOENT: "this kernel does not have it",
+NOT_ALLOWED: Final = {
     errno.EACCES: "not permitted; only root may steer KSM",
     errno.EPERM: "not permitted; only root may steer KSM",
     errno.EROFS: "/sys is read-only here (a container, or ProtectKernelTunables= in the unit)",
+}
+"""What a write below KSM's folder may be refused with, whatever is written."""
+_WHY: Final = NOT_ALLOWED | {
+    errno.ENOENT: "this kernel does not have it",
     errno.EINVAL: "the kernel does not accept that value",
     errno.EBUSY: "the kernel is busy with it",
 }

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from memtide.actuators.ksm import NOT_ALLOWED
 from memtide.model.unmerge import Stage, StageEnd
 
 __all__ = ["KsmUnmerger"]
@@ -18,12 +19,9 @@ __all__ = ["KsmUnmerger"]
 _SCRIPT: Final = Path(__file__).with_name("unmerge_stage.py")
 _START_S: Final = 5.0
 """For the process to start, and to end after its time is over."""
-_WHY: Final = {
+_WHY: Final = NOT_ALLOWED | {
     errno.ENOMEM: "the kernel had not enough memory",
     errno.ENOENT: "this kernel has no KSM",
-    errno.EACCES: "not permitted; only root may steer KSM",
-    errno.EPERM: "not permitted; only root may steer KSM",
-    errno.EROFS: "/sys is read-only here (a container, or ProtectKernelTunables= in the unit)",
 }
 
 

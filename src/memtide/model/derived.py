@@ -13,10 +13,13 @@ __all__ = [
     "GuestsCost",
     "guest_saving_bytes",
     "guests_cost",
+    "guests_owners",
     "ksm_merged_bytes",
     "ksm_parted_bytes",
     "ksm_profit_bytes",
     "ksm_saved_bytes",
+    "ksm_saved_pages",
+    "ksm_tracked_pages",
     "ksmd_cpu_ratio",
     "ksmd_cpu_since_boot_ratio",
     "merged_once_bytes",
@@ -29,15 +32,26 @@ __all__ = [
 RMAP_ITEM_BYTES: Final = 64
 """Size of the kernel's ``struct ksm_rmap_item`` on 64-bit machines; with it the computed profit equals
 ``general_profit`` to the byte (style.md 5.3)."""
+UNKNOWN_OWNER: Final = "unknown"
 
 
-def ksm_saved_bytes(ksm: Ksm) -> int:
-    """Return the host memory that KSM saves.
+def ksm_saved_pages(ksm: Ksm) -> int:
+    """Return how many pages of host memory KSM saves.
 
     Source: Documentation/admin-guide/mm/ksm.rst: saved pages = ``pages_sharing`` + ``ksm_zero_pages``.
     ``pages_shared`` (the copies that remain) is already excluded: subtracting it again is a common error.
     """
-    return (ksm.pages_sharing + (ksm.zero_pages or 0)) * ksm.page_size_bytes
+    return ksm.pages_sharing + (ksm.zero_pages or 0)
+
+
+def ksm_saved_bytes(ksm: Ksm) -> int:
+    """Return the host memory that KSM saves."""
+    return ksm_saved_pages(ksm) * ksm.page_size_bytes
+
+
+def ksm_tracked_pages(ksm: Ksm) -> int:
+    """Return on how many pages ksmd keeps books, one round of it; what this kernel does not tell is left out."""
+    return ksm.pages_shared + ksm.pages_sharing + (ksm.pages_unshared or 0) + (ksm.pages_volatile or 0)
 
 
 def ksm_merged_bytes(ksm: Ksm) -> int:
@@ -55,8 +69,7 @@ def ksm_profit_bytes(ksm: Ksm) -> int | None:
         return ksm.general_profit_bytes
     if ksm.pages_unshared is None or ksm.pages_volatile is None:
         return None
-    items = ksm.pages_sharing + ksm.pages_shared + ksm.pages_unshared + ksm.pages_volatile
-    return ksm_saved_bytes(ksm) - items * RMAP_ITEM_BYTES
+    return ksm_saved_bytes(ksm) - ksm_tracked_pages(ksm) * RMAP_ITEM_BYTES
 
 
 def rate_per_s(before: float | None, now: float | None, elapsed_s: float) -> float | None:
@@ -157,6 +170,13 @@ def guests_cost(guests: Iterable[Guest], ksm: Ksm | None, parted_bytes: int = 0)
         return None
     net_bytes = merged_bytes * net_merged // max(1, all_merged)
     return GuestsCost(held_bytes=cost_bytes + net_bytes, saved_bytes=merged_bytes, basis="mixed")
+
+
+def guests_owners(guests: Iterable[Guest]) -> tuple[str, ...]:
+    """Return who owns these guests, sorted; of unknown owners, where others are known, as another one: ``unknown``."""
+    whose = {guest.traits.owner for guest in guests}
+    known = sorted(owner for owner in whose if owner is not None)
+    return (*known, UNKNOWN_OWNER) if known and None in whose else tuple(known)
 
 
 def overcommit_ratio(guests_bytes: int | None, memory: HostMemory, reserve_bytes: int) -> float | None:

@@ -1,10 +1,11 @@
 """Why something was decided: a code and its numbers. Prose is made of it in ``views``."""
 
 import enum
+from typing import Final
 
 from memtide.model.base import Model
 
-__all__ = ["Reason", "ReasonCode"]
+__all__ = ["KSM_HANDS_OFF", "Reason", "ReasonCode"]
 
 
 class ReasonCode(enum.StrEnum):
@@ -102,6 +103,19 @@ class ReasonCode(enum.StrEnum):
     # another law than memtide's own
     PEER = "peer-law"
     """Another system's law decided; its name and its own inputs are the numbers."""
+
+
+KSM_HANDS_OFF: Final = frozenset(
+    {
+        ReasonCode.KSM_UNMANAGED,
+        ReasonCode.KSM_OTHER_WRITER,
+        ReasonCode.KSM_RUN_TWO,
+        ReasonCode.KSM_HELD,
+        ReasonCode.KSM_REFUSED,
+        ReasonCode.KSM_WATCHING,
+    }
+)
+"""With these nothing of KSM is written but the end of a sweep of our own."""
 
 
 class Reason(Model, frozen=True, kw_only=True):

@@ -16,9 +16,10 @@ from typing import Final
 from memtide.model.base import Model
 from memtide.model.derived import ksm_merged_bytes, ksm_saved_bytes
 from memtide.model.host import Host
+from memtide.model.ksm import Ksm
 from memtide.units import GIB, MIB, format_size
 
-__all__ = ["Next", "UnmergePlan", "left_bytes", "next_step", "plan_unmerge", "stage_size"]
+__all__ = ["Next", "UnmergePlan", "left_bytes", "next_step", "nothing_is_merged", "plan_unmerge", "stage_size"]
 
 MARGIN_RATIO: Final = 1.2
 STAGE_SHARE: Final = 4
@@ -122,10 +123,15 @@ def left_bytes(host: Host, plan: UnmergePlan, copied_bytes: int | None) -> int |
     return counted_bytes if copied_bytes is None else max(0, min(counted_bytes, plan.places_bytes - copied_bytes))
 
 
+def nothing_is_merged(ksm: Ksm) -> bool:
+    """Return whether every page has one owner: then the kernel takes settings that it refuses else."""
+    return ksm.pages_sharing + ksm.pages_shared + (ksm.zero_pages or 0) == 0
+
+
 def next_step(host: Host, reserve_bytes: int, still_bytes: int | None) -> Next:
     """Return what to do when the rest needs ``still_bytes``; ``None``, unknown, stops."""
     if still_bytes is None:
         return Next.STOP
-    if host.ksm is not None and host.ksm.pages_sharing + host.ksm.pages_shared + (host.ksm.zero_pages or 0) == 0:
+    if host.ksm is not None and nothing_is_merged(host.ksm):
         return Next.DONE
     return Next.GO_ON if host.memory.available_bytes >= reserve_bytes + still_bytes else Next.STOP

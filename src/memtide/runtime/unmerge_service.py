@@ -6,9 +6,10 @@ import msgspec
 
 from memtide.errors import ControlError, UsageError
 from memtide.model.action import Outcome, Result, SetKsm
-from memtide.model.ksm import Ksm
+from memtide.model.ksm import Ksm, settings_of
 from memtide.model.record import Event, Severity
 from memtide.policy.host_state import reserve_for
+from memtide.policy.unmerge import nothing_is_merged
 from memtide.runtime.loop import Loop
 from memtide.runtime.parts import Parts
 from memtide.runtime.unmerge import UnmergeRequest, planned, take_apart
@@ -45,7 +46,7 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
         yield end
         return
     settings = _settings(request, host.ksm)
-    only_hold = not request.files and _is_apart(host.ksm)
+    only_hold = not request.files and host.ksm.run == 0 and nothing_is_merged(host.ksm)
     if not only_hold:
         await parts.ledger.note(settings, now_s)
     until_s = now_s + request.for_s
@@ -67,16 +68,10 @@ async def unmerge(parts: Parts, loop: Loop, will: Will, request: UnmergeRequest)
         yield held
 
 
-def _is_apart(ksm: Ksm) -> bool:
-    """Return whether ksmd rests and nothing is merged."""
-    return ksm.run == 0 and ksm.pages_sharing + ksm.pages_shared + (ksm.zero_pages or 0) == 0
-
-
 def _settings(request: UnmergeRequest, ksm: Ksm) -> SetKsm:
     """Return what is written when nothing is merged any more, with what it was before."""
-    now = {"run": ksm.run, "max_page_sharing": ksm.max_page_sharing, "merge_across_nodes": ksm.merge_across_nodes}
-    files = {**request.files, "run": "0"}
-    before = {name: str(int(value)) for name, value in now.items() if name in files and value is not None}
+    now, files = settings_of(ksm), {**request.files, "run": "0"}
+    before = {name: now[name] for name in files if name in now}
     return SetKsm(files=files, before=before, reason=request.reason)
 
 

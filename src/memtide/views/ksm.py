@@ -21,7 +21,8 @@ from memtide.model.derived import (
     total_or_none,
 )
 from memtide.model.guest import Guest
-from memtide.model.ksm import Ksm
+from memtide.model.host import HostMemory
+from memtide.model.ksm import Ksm, settings_of
 from memtide.views.ksm_advice import advice, owners, why_not
 from memtide.views.ksm_schema import (
     HANDS_OFF,
@@ -48,6 +49,7 @@ COUNTED: Final = frozenset({"rss_bytes", "merged_bytes", "ksm_zero_bytes", "ksm_
 """What is shown of a guest."""
 LEFT_TO_MEMTIDE: Final = frozenset({"dear", "nothing", "off"})
 """Verdicts that scanning more or less would change."""
+# in the order in which they are shown
 SETTINGS: Final = (
     "run",
     "pages_to_scan",
@@ -72,22 +74,9 @@ def ksm_report(scene: KsmScene) -> KsmReport:
     if cpu_ratio is None:
         missing["ksmd_cpu_ratio"] = missing["cpu.now_ratio"]
     room_bytes = max(0, memory.available_bytes - scene.reserve_bytes)
-    profit_bytes = None if ksm is None else _profit(ksm, missing)
-    bookkeeping_bytes = None if ksm is None or profit_bytes is None else ksm_saved_bytes(ksm) - profit_bytes
-    weights = (
-        None
-        if ksm is None
-        else Weights(
-            ksm=ksm,
-            saved_bytes=ksm_saved_bytes(ksm),
-            profit_bytes=profit_bytes,
-            bookkeeping_bytes=bookkeeping_bytes,
-            cpu_ratio=cpu_ratio,
-            available_bytes=memory.available_bytes,
-            room_bytes=room_bytes,
-            missing=missing,
-        )
-    )
+    weights = None if ksm is None else _weights(ksm, memory, cpu_ratio, room_bytes, missing)
+    saved_bytes = None if weights is None else weights.saved_bytes
+    profit_bytes = None if weights is None else weights.profit_bytes
     verdict = _verdict(scene, weights, missing)
     return KsmReport(
         host=scene.host_name,
@@ -97,14 +86,14 @@ def ksm_report(scene: KsmScene) -> KsmReport:
         headline=verdict.headline,
         do=verdict.do,
         run=None if ksm is None else ksm.run,
-        saved_bytes=None if ksm is None else ksm_saved_bytes(ksm),
+        saved_bytes=saved_bytes,
         parted_bytes=parted_bytes,
         merged_bytes=None if ksm is None else ksm_merged_bytes(ksm),
         zero_bytes=_pages(ksm, "zero_pages"),
         shared_bytes=_pages(ksm, "pages_shared"),
         unshared_bytes=_pages(ksm, "pages_unshared"),
         volatile_bytes=_pages(ksm, "pages_volatile"),
-        bookkeeping_bytes=bookkeeping_bytes,
+        bookkeeping_bytes=None if weights is None else weights.bookkeeping_bytes,
         profit_bytes=profit_bytes,
         full_scans=None if ksm is None else ksm.full_scans,
         ksmd_cpu_ratio=cpu_ratio,
@@ -112,7 +101,7 @@ def ksm_report(scene: KsmScene) -> KsmReport:
         profit_per_cpu_s_bytes=_per_cpu_s(profit_bytes, cpu.total_s),
         gained_per_cpu_s_bytes=_gained_per_cpu_s(scene),
         cpu=cpu,
-        cost_of_stopping_bytes=None if ksm is None else ksm_saved_bytes(ksm),
+        cost_of_stopping_bytes=saved_bytes,
         available_bytes=memory.available_bytes,
         reserve_bytes=scene.reserve_bytes,
         room_bytes=room_bytes,
@@ -124,6 +113,20 @@ def ksm_report(scene: KsmScene) -> KsmReport:
         advice=advice(scene),
         settings=() if ksm is None else _settings(ksm, scene.originals),
         history=_history(_readings(scene)),
+        missing=missing,
+    )
+
+
+def _weights(ksm: Ksm, memory: HostMemory, cpu_ratio: float | None, room_bytes: int, missing: Missing) -> Weights:
+    saved_bytes, profit_bytes = ksm_saved_bytes(ksm), _profit(ksm, missing)
+    return Weights(
+        ksm=ksm,
+        saved_bytes=saved_bytes,
+        profit_bytes=profit_bytes,
+        bookkeeping_bytes=None if profit_bytes is None else saved_bytes - profit_bytes,
+        cpu_ratio=cpu_ratio,
+        available_bytes=memory.available_bytes,
+        room_bytes=room_bytes,
         missing=missing,
     )
 
@@ -310,13 +313,7 @@ def _guest(guest: Guest, now_s: float) -> KsmGuest:
 
 
 def _settings(ksm: Ksm, originals: dict[str, str]) -> tuple[KsmSetting, ...]:
-    read: dict[str, object] = {name: getattr(ksm, name) for name in SETTINGS}
+    read = settings_of(ksm)
     return tuple(
-        KsmSetting(name=name, value=_text(value), original=originals.get(name))
-        for name, value in read.items()
-        if value is not None
+        KsmSetting(name=name, value=read[name], original=originals.get(name)) for name in SETTINGS if name in read
     )
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from memtide.model.derived import guests_owners
 from memtide.model.guest import Guest, GuestState
 from memtide.model.ksm import Ksm
 from memtide.units import format_ratio, format_size
@@ -43,10 +44,8 @@ def why_not(guest: Guest) -> str | None:
 
 
 def owners(guests: Iterable[Guest]) -> tuple[str, ...]:
-    """Return who owns the guests that can share; of unknown owners, where others are known, as another one."""
-    whose = {guest.traits.owner for guest in guests if why_not(guest) is None}
-    known = sorted(owner for owner in whose if owner)
-    return (*known, "unknown") if known and None in whose else tuple(known)
+    """Return who owns the guests that can share."""
+    return guests_owners(guest for guest in guests if why_not(guest) is None)
 
 
 def _writers(scene: KsmScene) -> list[KsmAdvice]:

@@ -1,9 +1,7 @@
 """The schema of ``memtide ksm --json``, by the rules of ``views.schema``."""
 
-from typing import Final
-
 from memtide.model.base import Missing, Model
-from memtide.model.reason import ReasonCode
+from memtide.model.reason import KSM_HANDS_OFF as HANDS_OFF
 from memtide.views.schema import SCHEMA_VERSION
 
 __all__ = [
@@ -17,19 +15,6 @@ __all__ = [
     "KsmSetting",
     "KsmSteering",
 ]
-
-
-HANDS_OFF: Final = frozenset(
-    {
-        ReasonCode.KSM_UNMANAGED,
-        ReasonCode.KSM_OTHER_WRITER,
-        ReasonCode.KSM_RUN_TWO,
-        ReasonCode.KSM_HELD,
-        ReasonCode.KSM_REFUSED,
-        ReasonCode.KSM_WATCHING,
-    }
-)
-"""Reasons for which memtide leaves KSM as it is, also when it acts (the same as the policy's)."""
 
 
 class KsmPoint(Model, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ them, the one who buys when the rent paid equals the price never pays more than 
 
 ``expected bytes`` is what is new (``signs``) times the share of such memory that earlier sweeps merged. The price is
 the less memory the host has the higher: in the worst state anything is worth a sweep at once. Guests that have only
-just come are gone through as soon as they have settled, for their memory is new from end to end. Without any sign
-ksmd looks again after a quarter of an hour, and twice as late each time it found nothing, up to six hours.
+just come are gone through as soon as they have settled, if that is likely to be worth it: all of their memory is new.
+Without any sign ksmd looks again after a quarter of an hour, and twice as late each time it found nothing, up to six
+hours.
 
 A sweep (``sweep``) ends when everything was looked at twice. Its speed (``speed``) follows the host's need, within a
 share of the CPU that an account holds it to. Who may steer at all is a table (``rights``).
@@ -23,6 +24,7 @@ import msgspec
 
 from memtide.model.action import Reply, Result, SetKsm
 from memtide.model.decision import HostState, KsmVerdict
+from memtide.model.derived import ksm_tracked_pages
 from memtide.model.ksm import Ksm, settings_of
 from memtide.model.limits import Limits
 from memtide.model.reason import ReasonCode
@@ -42,7 +44,7 @@ from memtide.policy.constants import (
 )
 from memtide.policy.ksm import rights, signs
 from memtide.policy.ksm.rights import HANDS_OFF
-from memtide.policy.ksm.signs import tracked_pages
+from memtide.policy.ksm.signs import Known
 from memtide.policy.ksm.speed import files_for, refilled
 from memtide.policy.ksm.sweep import Sweep, advance, is_over, is_stalled, mark, set_back
 from memtide.policy.ksm.track import (
@@ -140,7 +142,7 @@ def _consider(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits, now_s
     price = KSM_PRICE_CPU_PER_GIB[state] * (KSM_QUIET_FACTOR if quiet else 1.0)
     owed_cpu_s = track.owed_cpu_s + price * waiting_bytes / GIB * elapsed_s
     track = msgspec.structs.replace(track, owed_cpu_s=owed_cpu_s, at_s=now_s)
-    cause, guests = _cause(track, ksm, state, now_s)
+    cause, guests = _cause(track, ksm, state, now_s, settled)
     if cause is None:
         return track
     full_speed, start, most_ratio = state is not HostState.HIGH, mark(ksm), limits.ksm_max_cpu_ratio
@@ -170,10 +172,11 @@ def _stirred(track: KsmTrack, now_s: float) -> KsmTrack:
     return msgspec.structs.replace(track, stirred_bytes=new_bytes, stirred_at_s=now_s)
 
 
-def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[ReasonCode | None, tuple[str, ...]]:
+def _cause(
+    track: KsmTrack, ksm: Ksm, state: HostState, now_s: float, newcomers: tuple[Known, ...]
+) -> tuple[ReasonCode | None, tuple[str, ...]]:
     """Return the first reason to sweep that holds, and the names of the guests it is about."""
     found = track.signs
-    newcomers = found.newcomers(now_s, KSM_SETTLED_S[state])
     likely_bytes = track.grown_hit_ratio * sum(known.new_bytes for known in newcomers)
     # a guest that starts over and over, or never found a twin, waits until it has come to be worth a sweep
     pays = likely_bytes >= cost_cpu_s(track, ksm, ReasonCode.KSM_NEW_GUEST) * KSM_WORTH_BYTES_PER_CPU_S[state]
@@ -189,7 +192,7 @@ def _cause(track: KsmTrack, ksm: Ksm, state: HostState, now_s: float) -> tuple[R
         ),
         (worth, by_state, ()),
         (track.closer or due, ReasonCode.KSM_LOOK_AGAIN, ()),
-        (bool(found.gone) and tracked_pages(ksm) > 0, ReasonCode.KSM_GONE, found.gone),
+        (bool(found.gone) and ksm_tracked_pages(ksm) > 0, ReasonCode.KSM_GONE, found.gone),
     )
     return next(((cause, guests) for holds, cause, guests in rows if holds), (None, ()))
 
@@ -211,19 +214,25 @@ def _go_on(track: KsmTrack, ksm: Ksm, state: HostState, limits: Limits) -> KsmTr
         return msgspec.structs.replace(track, sweep=sweep)
     if sweep.cause is ReasonCode.KSM_GONE:
         return msgspec.structs.replace(track, sweep=None, signs=msgspec.structs.replace(track.signs, gone=()))
-    return _learn(msgspec.structs.replace(track, sweep=None), sweep, ksm, state)
+    return _learn(track, sweep, ksm, state)
 
 
 def _gave_up(track: KsmTrack, sweep: Sweep, ksm: Ksm) -> KsmTrack:
     """Return the track after a sweep in which ksmd looked at nothing: there is nothing to learn from it."""
+    return msgspec.structs.replace(_at_rest(track, sweep, ksm, worth=False), rests=ReasonCode.KSM_IDLE)
+
+
+def _at_rest(track: KsmTrack, sweep: Sweep, ksm: Ksm, *, worth: bool) -> KsmTrack:
+    """Return the track after a sweep, whatever came of it: what it went through is new no more."""
     return msgspec.structs.replace(
         track,
         sweep=None,
-        rests=ReasonCode.KSM_IDLE,
+        rests=ReasonCode.KSM_CONVERGED if worth else ReasonCode.KSM_NO_GAIN,
         signs=signs.swept(track.signs, sweep.before, sweep.breaks_at, ksm),
         owed_cpu_s=0.0,
+        at_s=ksm.taken_at_s,
         swept_at_s=ksm.taken_at_s,
-        look_after_s=min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
+        look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
     )
 
 
@@ -237,18 +246,12 @@ def _learn(track: KsmTrack, sweep: Sweep, ksm: Ksm, state: HostState) -> KsmTrac
         costs = costs | {kind: costs.get(kind, cost) + LEARN * (cost - costs.get(kind, cost))}
     passed_over = sweep.last.skipped_pages > sweep.first.skipped_pages
     return msgspec.structs.replace(
-        track,
-        rests=ReasonCode.KSM_CONVERGED if worth else ReasonCode.KSM_NO_GAIN,
-        signs=signs.swept(track.signs, sweep.before, sweep.breaks_at, ksm),
-        owed_cpu_s=0.0,
-        at_s=ksm.taken_at_s,
-        swept_at_s=ksm.taken_at_s,
+        _at_rest(track, sweep, ksm, worth=worth),
         found_bytes=found_bytes,
         found_cpu_s=sweep.cpu_s,
         grown_hit_ratio=_hit_ratio(track.grown_hit_ratio, sweep.grown_bytes, found_bytes, sweep),
         broken_hit_ratio=_hit_ratio(track.broken_hit_ratio, sweep.broken_bytes, found_bytes, sweep),
         look_costs_cpu_s=costs,
-        look_after_s=KSM_LOOK_FIRST_S if worth else min(KSM_LOOK_LAST_S, 2 * track.look_after_s),
         closer=sweep.cause is ReasonCode.KSM_NEW_GUEST
         and passed_over
         and found_bytes < POOR * track.grown_hit_ratio * sweep.grown_bytes,

@@ -6,33 +6,23 @@ from typing import Final
 import msgspec
 
 from memtide.model.base import Model
+from memtide.model.derived import guests_owners
 from memtide.model.ksm import Ksm, settings_of
 from memtide.model.limits import Limits, Tenants
+from memtide.model.reason import KSM_HANDS_OFF as HANDS_OFF
 from memtide.model.reason import Reason, ReasonCode
 from memtide.model.snapshot import Snapshot
 from memtide.policy.constants import ASK_AGAIN_S, FOREIGN_HOLD_S
 from memtide.policy.ksm.signs import Signs, can_merge
 
-__all__ = ["HANDS_OFF", "Books", "by_hand", "owners", "refused", "watch", "why_rest", "wrote", "wrote_partly"]
+__all__ = ["HANDS_OFF", "Books", "by_hand", "refused", "watch", "why_rest", "wrote", "wrote_partly"]
 
 WATCHED: Final = ("run", "sleep_millisecs", "smart_scan", "use_zero_pages", "advisor_mode")
 WATCHED_PAGES: Final = ("pages_to_scan",)
 WATCHED_ADVISED: Final = ("advisor_max_cpu", "advisor_target_scan_time")
 """Settings that another writer would change; of the last two rows one, by who sets ksmd's speed."""
-HANDS_OFF: Final = frozenset(
-    {
-        ReasonCode.KSM_UNMANAGED,
-        ReasonCode.KSM_OTHER_WRITER,
-        ReasonCode.KSM_RUN_TWO,
-        ReasonCode.KSM_HELD,
-        ReasonCode.KSM_REFUSED,
-        ReasonCode.KSM_WATCHING,
-    }
-)
-"""Nothing is written but the end of a sweep of our own."""
 UNMERGE: Final = 2
 LEAST_GUESTS: Final = 2
-UNKNOWN: Final = "unknown"
 
 
 class Books(Model, frozen=True, kw_only=True):
@@ -119,17 +109,10 @@ def by_hand(books: Books, reason: Reason, read_at_s: float) -> Books:
     return msgspec.structs.replace(books, held_until_s=read_at_s + hold_s, started=False)
 
 
-def owners(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return who owns the guests that could be merged; of unknown owners, where others are known, as another one."""
-    whose = {guest.traits.owner for guest in snapshot.guests if can_merge(guest)}
-    known = sorted(owner for owner in whose if owner is not None)
-    return (*known, UNKNOWN) if known and None in whose else tuple(known)
-
-
 def why_rest(books: Books, snapshot: Snapshot, signs: Signs, limits: Limits) -> Reason | None:
     """Return why ksmd is not memtide's to start now; ``None``: it is."""
     now_s = snapshot.taken_at_s
-    whose = owners(snapshot)
+    whose = guests_owners(filter(can_merge, snapshot.guests))
     writers = snapshot.host.ksm_writers
     unmerged = snapshot.host.ksm is not None and snapshot.host.ksm.run == UNMERGE
     # a deadline further off than it can be was set by a clock that was wrong

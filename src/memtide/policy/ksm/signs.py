@@ -10,11 +10,12 @@ from typing import Final
 import msgspec
 
 from memtide.model.base import Model
+from memtide.model.derived import ksm_tracked_pages
 from memtide.model.guest import Guest, GuestState
 from memtide.model.ksm import Ksm
 from memtide.model.snapshot import Snapshot
 
-__all__ = ["Known", "Signs", "can_merge", "look", "swept", "tracked_pages"]
+__all__ = ["Known", "Signs", "can_merge", "look", "swept"]
 
 GONE_MOST: Final = 8
 GONE_STATES: Final = frozenset({GuestState.SHUTTING_DOWN, GuestState.CRASHED})
@@ -74,11 +75,6 @@ class Signs(Model, frozen=True, kw_only=True):
         )
 
 
-def tracked_pages(ksm: Ksm) -> int:
-    """Return on how many pages ksmd keeps books: one round of it."""
-    return ksm.pages_shared + ksm.pages_sharing + (ksm.pages_unshared or 0) + (ksm.pages_volatile or 0)
-
-
 def can_merge(guest: Guest) -> bool:
     """Say whether the kernel can merge anything of it (mm/ksm.c: not shared, no huge pages, not pinned)."""
     traits = guest.traits
@@ -94,7 +90,7 @@ def look(signs: Signs, snapshot: Snapshot, ksm: Ksm) -> Signs:
     absent = {a.uuid: signs.guests[a.uuid] for a in snapshot.absent if a.uuid in signs.guests}
     gone = [old.name for uuid, old in signs.guests.items() if uuid not in known and uuid not in absent]
     # without books there is nothing to take off them
-    names = (*signs.gone, *gone)[-GONE_MOST:] if tracked_pages(ksm) else ()
+    names = (*signs.gone, *gone)[-GONE_MOST:] if ksm_tracked_pages(ksm) else ()
     breaks_at = ksm.cow_breaks_total if signs.breaks_at is None else signs.breaks_at
     return Signs(
         guests=known | absent,

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from memtide.model.base import Model
+from memtide.model.derived import ksm_tracked_pages
 from memtide.model.ksm import Ksm
 from memtide.policy.constants import KSM_CALM_SLEEP_MS, KSM_SLEEP_MS
 
@@ -84,6 +85,5 @@ def files_for(ksm: Ksm, *, pages_per_s: float | None, most_ratio: float, cost_cp
 
 def _advised(ksm: Ksm, pages_per_s: float | None, most_ratio: float) -> dict[str, str]:
     percent = round(100 * max(most_ratio, ADVISOR_SHARE_LEAST))
-    tracked = sum(n or 0 for n in (ksm.pages_shared, ksm.pages_sharing, ksm.pages_unshared, ksm.pages_volatile))
-    target_s = 1 if pages_per_s is None else max(1, round(tracked / pages_per_s))
+    target_s = 1 if pages_per_s is None else max(1, round(ksm_tracked_pages(ksm) / pages_per_s))
     return {"advisor_max_cpu": str(percent), "advisor_target_scan_time": str(target_s)}

@@ -11,10 +11,11 @@ import msgspec
 
 from memtide.model.base import Model
 from memtide.model.decision import HostState
+from memtide.model.derived import ksm_saved_pages, ksm_tracked_pages
 from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
 from memtide.policy.constants import KSM_WORTH_BYTES_PER_CPU_S
-from memtide.policy.ksm.signs import Known, tracked_pages
+from memtide.policy.ksm.signs import Known
 
 __all__ = ["LOOKS", "Mark", "Sweep", "advance", "is_over", "is_stalled", "mark", "set_back"]
 
@@ -106,9 +107,9 @@ def mark(ksm: Ksm) -> Mark:
         at_s=ksm.taken_at_s,
         looks=None if ksm.pages_scanned is None else ksm.pages_scanned + (ksm.pages_skipped or 0),
         scans=ksm.full_scans or 0,
-        saved_pages=ksm.pages_sharing + (ksm.zero_pages or 0),
+        saved_pages=ksm_saved_pages(ksm),
         skipped_pages=ksm.pages_skipped or 0,
-        tracked_pages=tracked_pages(ksm),
+        tracked_pages=ksm_tracked_pages(ksm),
         cpu_s_total=ksm.ksmd_cpu_s_total,
     )
 
@@ -141,7 +142,7 @@ def is_over(sweep: Sweep, ksm: Ksm) -> bool:
         return _is_off_the_books(sweep)
     if sweep.looks is None:
         return sweep.last.scans - sweep.first.scans >= ROUNDS_UNCOUNTED and not sweep.pays
-    round_pages = tracked_pages(ksm)
+    round_pages = ksm_tracked_pages(ksm)
     if 0 < sweep.looks >= LOOKS * round_pages * (LONGEST if sweep.pays else 1.0):
         return True
     # new guests stand together in ksmd's list and are merged in one go: the others' second visit is not needed

@@ -1,11 +1,12 @@
 """What the governor remembers from tick to tick, and what follows from it."""
 
 from memtide.model.base import Model
+from memtide.model.derived import ksm_tracked_pages
 from memtide.model.ksm import Ksm
 from memtide.model.reason import ReasonCode
 from memtide.policy.constants import KSM_HIT_DEFAULT, KSM_LOOK_COST_CPU_S, KSM_LOOK_FIRST_S, KSM_LOOK_RATIO
 from memtide.policy.ksm.rights import Books
-from memtide.policy.ksm.signs import Signs, tracked_pages
+from memtide.policy.ksm.signs import Signs
 from memtide.policy.ksm.speed import Account
 from memtide.policy.ksm.sweep import LOOKS, Sweep
 
@@ -82,7 +83,7 @@ def look_after_s(track: KsmTrack, ksm: Ksm) -> float:
 def planned_looks(track: KsmTrack, ksm: Ksm) -> float:
     """Return how often ksmd would look at a page in a sweep that began now."""
     unseen_pages = track.signs.unseen_bytes // ksm.page_size_bytes
-    return LOOKS * (tracked_pages(ksm) + unseen_pages)
+    return LOOKS * (ksm_tracked_pages(ksm) + unseen_pages)
 
 
 def cost_cpu_s(track: KsmTrack, ksm: Ksm, cause: ReasonCode = ReasonCode.KSM_WORTH) -> float:
