@@ -29,6 +29,8 @@ KSM: Final = Path("/sys/kernel/mm/ksm")
 WAIT_S: Final = 1800.0
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 HELD_BYTES: Final = 300 * MIB
+STILL_BYTES: Final = 8 * MIB
+STILL_READINGS: Final = 5
 FAST: Final = {"pages_to_scan": "5000", "sleep_millisecs": "1", "smart_scan": "0"}
 HOLDER: Final = """
 import mmap, sys
@@ -88,6 +90,19 @@ def available_bytes() -> int:
     return HostReader().sample(time.time()).memory.available_bytes
 
 
+def steady_bytes() -> int:
+    """Return available memory once it keeps still: guests of an earlier test may be giving theirs back for seconds."""
+    seen = [available_bytes()]
+
+    def still() -> bool:
+        time.sleep(0.5)
+        seen.append(available_bytes())
+        return len(seen) > STILL_READINGS and max(seen[-STILL_READINGS:]) - min(seen[-STILL_READINGS:]) < STILL_BYTES
+
+    wait_for("available memory to keep still", still, 60)
+    return seen[-1]
+
+
 def unused_bytes() -> int:
     """Return the same with the free pages of the kernel's per-CPU lists, which MemAvailable leaves out."""
     counts = re.findall(r"^ +count: +(\d+)", Path("/proc/zoneinfo").read_text(), re.MULTILINE)
@@ -97,7 +112,7 @@ def unused_bytes() -> int:
 
 def test_it_is_refused_when_it_does_not_fit(merged: int, tmp_path: Path) -> None:
     """A reserve that takes nearly all: the plan has the numbers, the command ends with 6, and nothing was written."""
-    reserve_bytes = available_bytes() - merged
+    reserve_bytes = steady_bytes() - merged
     plan = plan_unmerge(HostReader().sample(time.time()), reserve_bytes)
     refused = unmerge(tmp_path, reserve_bytes)
 
@@ -109,9 +124,10 @@ def test_it_is_refused_when_it_does_not_fit(merged: int, tmp_path: Path) -> None
 
 def test_it_comes_apart_in_stages(merged: int) -> None:
     """A small room makes small stages; at the end nothing is merged, and the memory it took is what it had saved."""
+    available = steady_bytes()
     before_bytes = unused_bytes()
     copied = cow_breaks()
-    views = asyncio.run(steps(available_bytes() - merged - 200 * MIB))
+    views = asyncio.run(steps(available - merged - 200 * MIB))
 
     assert views[-1].phase is UnmergePhase.DONE
     assert views[-1].stages >= 2
