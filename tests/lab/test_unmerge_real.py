@@ -124,10 +124,9 @@ def test_it_is_refused_when_it_does_not_fit(merged: int, tmp_path: Path) -> None
 
 def test_it_comes_apart_in_stages(merged: int) -> None:
     """A small room makes small stages; at the end nothing is merged, and the memory it took is what it had saved."""
-    available = steady_bytes()
     before_bytes = unused_bytes()
     copied = cow_breaks()
-    views = asyncio.run(steps(available - merged - 200 * MIB))
+    views = asyncio.run(steps(available_bytes() - merged - 200 * MIB))
 
     assert views[-1].phase is UnmergePhase.DONE
     assert views[-1].stages >= 2
