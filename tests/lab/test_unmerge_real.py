@@ -30,7 +30,7 @@ WAIT_S: Final = 1800.0
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 HELD_BYTES: Final = 300 * MIB
 STILL_BYTES: Final = 8 * MIB
-STILL_READINGS: Final = 5
+STILL_READINGS: Final = 3
 FAST: Final = {"pages_to_scan": "5000", "sleep_millisecs": "1", "smart_scan": "0"}
 HOLDER: Final = """
 import mmap, sys
@@ -126,7 +126,8 @@ def test_it_comes_apart_in_stages(merged: int) -> None:
     """A small room makes small stages; at the end nothing is merged, and the memory it took is what it had saved."""
     before_bytes = unused_bytes()
     copied = cow_breaks()
-    views = asyncio.run(steps(available_bytes() - merged - 200 * MIB))
+    # with less room than twice what is merged it may stop half way: what is left is an upper bound (the how-to says so)
+    views = asyncio.run(steps(available_bytes() - 2 * merged - 200 * MIB))
 
     assert views[-1].phase is UnmergePhase.DONE
     assert views[-1].stages >= 2
